@@ -1,0 +1,81 @@
+"""The second phase of an await: after a cancellation, until Rust has ended. Called by `Operation.throw`, in an asyncio task."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from labtether import _core
+
+if TYPE_CHECKING:
+    import anyio
+
+__all__ = ["annotate", "settle"]
+
+
+@types.coroutine
+def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, Any, Any]:
+    """Ask Rust to stop, wait until it has (at most CANCEL_TIMEOUT), then raise `error`, with a note on what became of the work.
+
+    A second cancellation is kept and changes nothing: the wait goes on.
+    """
+    operation.cancel()
+    shield = _shield()
+    late = [False]
+
+    def give_up() -> None:
+        late[0] = True
+        if not waiting.done():
+            waiting.ring()
+
+    timer = asyncio.get_running_loop().call_later(_core.CANCEL_TIMEOUT, give_up)
+    try:
+        while not operation.settled() and not late[0]:
+            waiting = operation.future()
+            try:
+                yield waiting
+            except GeneratorExit:
+                # The task is being destroyed, maybe in another one: nothing may be awaited, and the scope is not ours to leave.
+                shield = None
+                raise
+            except BaseException as newer:
+                error = _the_one_to_raise(error, newer)
+    finally:
+        timer.cancel()
+        if shield is not None:
+            shield.__exit__(None, None, None)
+    annotate(operation, error)
+    operation.close()
+    raise error
+
+
+def annotate(operation: _core.Operation, error: BaseException) -> None:
+    """Add what became of a cancelled operation to the cancellation, and to the log where Rust did not answer."""
+    epitaph = operation.epitaph()
+    if epitaph is not None:
+        error.add_note(epitaph)
+        if "did not stop" in epitaph:
+            from labtether._engine import logger
+
+            logger.error(epitaph.removeprefix("labtether: "))
+
+
+def _shield() -> anyio.CancelScope | None:
+    """An entered scope that keeps anyio from delivering its cancellation again on every turn of the loop."""
+    if "anyio._backends._asyncio" not in sys.modules:
+        return None
+    import anyio
+
+    return anyio.CancelScope(shield=True).__enter__()
+
+
+def _the_one_to_raise(first: BaseException, newer: BaseException) -> BaseException:
+    """anyio swallows its own cancellations by their message; a task's own cancel must not be taken for one of those."""
+    return first if _is_anyios(newer) and not _is_anyios(first) else newer
+
+
+def _is_anyios(error: BaseException) -> bool:
+    return bool(error.args) and isinstance(error.args[0], str) and error.args[0].startswith("Cancelled via cancel scope ")

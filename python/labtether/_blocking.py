@@ -1,0 +1,215 @@
+"""The blocking face: the same methods for code without an event loop. They may be called in any thread; Ctrl-C ends them like a cancellation.
+
+Each runs the asynchronous method to its end on the calling thread, which waits in Rust, with the interpreter released.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+
+from labtether import _core
+from labtether._exchange import Exchange
+from labtether._framing import FramingLike
+from labtether._link import Link, Message
+from labtether._streams import Stream
+from labtether._values import Event
+
+__all__ = ["SyncExchange", "SyncLink", "SyncStream"]
+
+M = TypeVar("M", str, bytes)
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+    """`method` of the asynchronous twin, blocking."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        value: T = _core.block_on(method(self._twin, *args, **kwargs))
+        return value
+
+    return call
+
+
+class SyncLink(Generic[M]):
+    """A link with blocking methods, from `link.sync`; what each does is said at the method of Link with the same name."""
+
+    __slots__ = ("__weakref__", "_twin")
+
+    def __init__(self, link: Link[M]) -> None:
+        self._twin = link
+
+    def setup(self, *, replace: bool | None = None) -> Self:
+        """See Link.setup."""
+        _core.block_on(self._twin.setup(replace=replace))
+        return self
+
+    def __enter__(self) -> Self:
+        _core.block_on(self._twin.__aenter__())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    stop = _blocking(Link.stop)
+    send = _blocking(Link.send)
+    read = _blocking(Link.read)
+    read_until = _blocking(Link.read_until)
+    read_some = _blocking(Link.read_some)
+    write = _blocking(Link.write)
+    discard_input = _blocking(Link.discard_input)
+
+    @overload
+    def query(
+        self,
+        command: Message,
+        *,
+        framing: FramingLike | None = None,
+        parse: None = None,
+        timeout: float | None = None,
+        turn: float | None = None,
+    ) -> M: ...
+    @overload
+    def query(
+        self,
+        command: Message,
+        *,
+        framing: FramingLike | None = None,
+        parse: Callable[[M], T],
+        timeout: float | None = None,
+        turn: float | None = None,
+    ) -> T: ...
+    def query(self, command: Message, **options: Any) -> Any:
+        """See Link.query."""
+        return _core.block_on(self._twin.query(command, **options))
+
+    @functools.wraps(Link.receive)
+    def receive(self, **options: Any) -> M:
+        message: M = _core.block_on(self._twin.receive(**options))
+        return message
+
+    @functools.wraps(Link.exchange)
+    def exchange(self, **options: Any) -> SyncExchange[M]:
+        return SyncExchange(self._twin.exchange(**options))
+
+    @functools.wraps(Link.poll)
+    def poll(self, command: Message, **options: Any) -> SyncStream[Any]:
+        return SyncStream(self._twin.poll(command, **options))
+
+    @functools.wraps(Link.messages)
+    def messages(self, *args: Any, **options: Any) -> SyncStream[M]:
+        return SyncStream(self._twin.messages(*args, **options))
+
+    @property
+    def name(self) -> str:
+        """See Link.name."""
+        return self._twin.name
+
+    @property
+    def url(self) -> str:
+        """See Link.url."""
+        return self._twin.url
+
+    @property
+    def timeout(self) -> float:
+        """See Link.timeout."""
+        return self._twin.timeout
+
+    @property
+    def state(self) -> str:
+        """See Link.state."""
+        return self._twin.state
+
+    @property
+    def sync(self) -> Self:
+        """Itself."""
+        return self
+
+    def trace(self) -> list[Event]:
+        """See Link.trace."""
+        return self._twin.trace()
+
+    def __repr__(self) -> str:
+        return repr(self._twin).replace("<Link ", "<Link.sync ", 1)
+
+
+class SyncExchange(Generic[M]):
+    """An exchange with blocking methods, from `link.sync.exchange()`; see Exchange."""
+
+    __slots__ = ("_twin",)
+
+    def __init__(self, exchange: Exchange[M]) -> None:
+        self._twin = exchange
+
+    def __enter__(self) -> Self:
+        _core.block_on(self._twin.__aenter__())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._twin._leave(error is None)
+
+    send = _blocking(Exchange.send)
+    query = _blocking(Exchange.query)
+    read = _blocking(Exchange.read)
+    read_until = _blocking(Exchange.read_until)
+    read_some = _blocking(Exchange.read_some)
+    write = _blocking(Exchange.write)
+
+    @functools.wraps(Exchange.receive)
+    def receive(self, **options: Any) -> M:
+        message: M = _core.block_on(self._twin.receive(**options))
+        return message
+
+    @property
+    def skipped(self) -> list[M]:
+        """Messages that `receive(match=)` passed over."""
+        return self._twin.skipped
+
+    def __iter__(self) -> Iterator[M]:
+        while True:
+            yield self.receive()
+
+    def __repr__(self) -> str:
+        return repr(self._twin)
+
+
+class SyncStream(Generic[T]):
+    """A blocking iterator over readings or messages; see Stream."""
+
+    __slots__ = ("__weakref__", "_twin")
+
+    def __init__(self, stream: Stream[T]) -> None:
+        self._twin = stream
+
+    def __enter__(self) -> Self:
+        self._twin._begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._twin.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            value: T = _core.block_on(self._twin.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+        return value
+
+    def close(self) -> None:
+        """End it."""
+        self._twin.close()
+
+    @property
+    def dropped(self) -> int:
+        """How many were dropped because nobody fetched them in time."""
+        return self._twin.dropped
+
+    def __repr__(self) -> str:
+        return repr(self._twin)

@@ -1,0 +1,55 @@
+"""Starting the engine on first need, and seeing to its end: the exit hook, the fork guard, and the clerk that writes Rust's log lines."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures.thread  # noqa: F401  its exit hook has to be registered before ours, so that ours runs first
+import logging
+import os
+import threading
+
+from labtether import _core
+
+__all__ = ["ensure_started", "logger"]
+
+logger = logging.getLogger("labtether")
+logger.addHandler(logging.NullHandler())
+
+_lock = threading.Lock()
+_clerk: threading.Thread | None = None
+
+
+def ensure_started() -> None:
+    """Start the runtime thread, once. Raises ForkedProcess in a forked child, LinkClosed while the process ends."""
+    global _clerk
+    if _clerk is not None:
+        return
+    with _lock:
+        if _clerk is not None:
+            return
+        _core.start()
+        # Runs before any pool or thread is joined, so a thread that is blocked in a query is let go first.
+        threading._register_atexit(_end)  # type: ignore[attr-defined]
+        atexit.register(_end)
+        os.register_at_fork(
+            before=_core.before_fork,
+            after_in_parent=_core.after_fork_in_parent,
+            after_in_child=_core.after_fork_in_child,
+        )
+        clerk = threading.Thread(target=_write_log, name="labtether clerk", daemon=True)
+        clerk.start()
+        _clerk = clerk
+
+
+def _write_log() -> None:
+    while (record := _core.next_log_record()) is not None:
+        level, line = record
+        logger.log(level, "%s", line)
+
+
+def _end() -> None:
+    left = _core.shut_down()
+    if left:
+        logger.error("still running at the end of the process: %s", ", ".join(left))
+    if _clerk is not None and _clerk is not threading.current_thread():
+        _clerk.join(timeout=0.1)

@@ -1,0 +1,178 @@
+"""Exchanges: a conversation of several messages that has the line to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from labtether._checks import check_count, check_seconds
+from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._values import Raw
+
+if TYPE_CHECKING:
+    from labtether._link import Link, Message
+
+__all__ = ["Exchange", "current_task"]
+
+M = TypeVar("M", str, bytes)
+
+
+def current_task() -> object:
+    """Whoever runs: the trio task, the asyncio task, or the thread."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return trio.lowlevel.current_task()
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident() if task is None else task
+
+
+class Exchange(Generic[M]):
+    """An exchange, from `link.exchange()`. Entered once; its methods work between entering and leaving.
+
+    Each wait inside ends at its own timeout or at the exchange's, whichever comes first. If a wait is cancelled, what had come is kept for
+    the next one of the same exchange.
+    """
+
+    __slots__ = ("_id", "_limit", "_link", "_operation", "_turn", "skipped")
+
+    skipped: list[M]
+    """Messages that `receive(match=)` passed over."""
+
+    def __init__(self, link: Link[M], limit: float | None, turn: float | None) -> None:
+        self._link = link
+        self._limit = limit
+        self._turn = turn
+        self._id: int | None = None
+        self.skipped = []
+
+    async def __aenter__(self) -> Self:
+        if self._id is not None:
+            raise RuntimeError("an exchange is entered once")
+        link = self._link
+        if link._talker is not None:
+            link._not_in_own_exchange()
+        self._id = await link._wire.open_talk(self._limit, self._turn)
+        link._talker = current_task()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._leave(error is None)
+
+    def _leave(self, clean: bool) -> None:
+        talk = self._talk()
+        self._id = -1
+        self._link._talker = None
+        self._link._wire.end_talk(talk, clean)
+
+    def _talk(self) -> int:
+        if self._id is None:
+            raise RuntimeError("the exchange has not been entered: async with link.exchange() as talk")
+        return self._id
+
+    async def send(self, message: Message, *, timeout: float | None = None) -> None:
+        """Send `message`. Raises LinkTimeout if the line takes no more, LinkLost, LinkClosed."""
+        body, raw = self._link._encode(message, "a message")
+        await self._link._wire.send(body, raw, False, self._within(timeout), None, self._talk())
+
+    async def receive(
+        self, *, match: PatternLike | None = None, timeout: float | None = None, framing: FramingLike | None = None
+    ) -> M:
+        """The next message. match: the next that matches; those passed over are added to `skipped`. framing: how this one ends.
+
+        Raises LinkTimeout, FrameError, LinkLost, LinkClosed.
+        """
+        lines = as_framing(framing)
+        if lines is None and self._link._framing is None:
+            raise ValueError("a link with framing=None needs framing= for each message, or read()")
+        encoder = self._link._encoder if lines is None else encoder_of(lines)
+        core = None if lines is None else lines.core
+        pattern, function = as_pattern(match, "match")
+        limit = self._within(timeout)
+        deadline = time.monotonic() + limit
+        while True:
+            answer = await self._link._wire.receive(pattern, core, max(0.0, min(limit, deadline - time.monotonic())), self._talk())
+            body, skipped = answer if isinstance(answer, tuple) else (answer, [])
+            self.skipped += [encoder.decode(one) for one in skipped]
+            message: M = self._link._decoded(body, encoder, None, None)
+            if function is None or function(message):
+                return message
+            self.skipped.append(message)
+
+    async def query(
+        self,
+        command: Message,
+        *,
+        framing: FramingLike | None = None,
+        parse: Callable[[M], Any] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Send `command` and return the next message, as `link.query` would."""
+        await self.send(command, timeout=timeout)
+        reply = await self.receive(timeout=timeout, framing=framing)
+        if parse is None:
+            return reply
+        body = reply.encode("latin-1", "replace") if isinstance(reply, str) else reply
+        return self._link._decoded(body, _Given(reply), parse, command)
+
+    async def read(self, n: int, *, timeout: float | None = None) -> bytes:
+        """Exactly `n` raw bytes, whatever the link's framing."""
+        data: bytes = await self._link._wire.read(check_count(n, "n"), self._within(timeout), None, self._talk())
+        return data
+
+    async def read_until(self, end: str | bytes, *, timeout: float | None = None) -> bytes:
+        """Raw bytes up to and including `end`."""
+        from labtether._link import _end
+
+        data: bytes = await self._link._wire.read_until(_end(end), self._within(timeout), None, self._talk())
+        return data
+
+    async def read_some(self, max_bytes: int = 65536, *, timeout: float | None = None) -> bytes:
+        """What there is, at least one byte."""
+        most = check_count(max_bytes, "max_bytes")
+        data: bytes = await self._link._wire.read_some(most, self._within(timeout), None, self._talk())
+        return data
+
+    async def write(self, data: bytes, *, timeout: float | None = None) -> None:
+        """Send raw bytes, without framing."""
+        await self.send(Raw(bytes(data)), timeout=timeout)
+
+    def __aiter__(self) -> AsyncIterator[M]:
+        return self._parts()
+
+    async def _parts(self) -> AsyncIterator[M]:
+        while True:
+            yield await self.receive()
+
+    def _within(self, timeout: float | None) -> float:
+        given = check_seconds(timeout, "timeout")
+        if given is not None:
+            return given
+        return self._link.timeout if self._limit is None else self._limit
+
+    def __repr__(self) -> str:
+        state = "not entered" if self._id is None else "over" if self._id < 0 else "open"
+        return f"<Exchange on {self._link.name}: {state}>"
+
+
+class _Given:
+    """An encoder for a message that is decoded already."""
+
+    __slots__ = ("encoding", "message")
+
+    def __init__(self, message: Any) -> None:
+        self.encoding = None
+        self.message = message
+
+    def encode(self, message: str | bytes, what: str = "a command") -> bytes:
+        raise TypeError(what)
+
+    def decode(self, body: bytes) -> Any:
+        return self.message

@@ -1,0 +1,141 @@
+"""One port for each running asyncio loop: how Rust wakes it, and the futures that are yielded to it.
+
+The loop owns its port (its reader does); everything else refers to it weakly, so that a loop that is gone takes its port with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from asyncio.events import _get_running_loop
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, final
+
+from labtether import _core
+
+__all__ = ["Wake", "running"]
+
+_set_result = asyncio.Future.set_result
+_cancel = asyncio.Future.cancel
+
+# While an await of ours is pending on the main thread, the loop wakes this often, so that an interrupt is seen: a select that waits for
+# nothing else is not woken by Jupyter's Stop button (ipykernel issues 881, 1239).
+HEARTBEAT = 0.1
+
+
+@final
+class Wake(asyncio.Future[None]):
+    """A future that resumes its task from the reader's callback itself, instead of one turn of the loop later.
+
+    A real Future, because anyio asks `isinstance`. Whatever cannot be resumed at once is scheduled the ordinary way.
+    """
+
+    __slots__ = ("_resume",)
+
+    _resume: tuple[Callable[[Any], object], Context | None] | None
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._resume = None
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        if self._resume is None and not self.done():
+            self._resume = (fn, context)
+        else:
+            super().add_done_callback(fn, context=context)
+
+    def remove_done_callback(self, fn: Callable[[Any], object], /) -> int:
+        if self._resume is not None and self._resume[0] == fn:
+            self._resume = None
+            return 1
+        return super().remove_done_callback(fn)
+
+    def ring(self) -> None:
+        """Resume who waits. Called by the port, from the loop."""
+        if self.done():
+            return
+        _set_result(self, None)
+        resume = self._resume
+        if resume is None:
+            return
+        self._resume = None
+        callback, context = resume
+        try:
+            if context is None:
+                callback(self)
+            else:
+                context.run(callback, self)
+        except RuntimeError:
+            # Another task is being stepped (nested loops do that): then it has to wait for its turn.
+            self._schedule(callback, context)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not _cancel(self, msg):
+            return False
+        resume = self._resume
+        if resume is not None:
+            self._resume = None
+            self._schedule(*resume)
+        return True
+
+    def _schedule(self, callback: Callable[[Any], object], context: Context | None) -> None:
+        self.get_loop().call_soon(callback, self, context=context)
+
+
+class _LoopSide:
+    """What the port needs of its loop: new futures, and the heartbeat while somebody waits."""
+
+    __slots__ = ("beating", "loop", "on_main", "port")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.on_main = threading.current_thread() is threading.main_thread()
+        self.beating = False
+        self.port = _core.Port(self.future)
+        loop.add_reader(self.port.fileno(), self.port.drain)
+
+    def future(self) -> Wake:
+        wake = Wake(loop=self.loop)
+        wake._asyncio_future_blocking = True
+        if self.on_main and not self.beating:
+            self.beating = True
+            self.loop.call_later(HEARTBEAT, self.beat)
+        return wake
+
+    def beat(self) -> None:
+        self.beating = self.port.pending()
+        if self.beating:
+            self.loop.call_later(HEARTBEAT, self.beat)
+
+
+_ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_core.Port]] = weakref.WeakKeyDictionary()
+
+
+class _Latest(threading.local):
+    loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+    port: weakref.ref[_core.Port] | None = None
+
+
+_latest = _Latest()
+
+
+def running() -> _core.Port | None:
+    """The port of the loop that runs in this thread; None where none does."""
+    loop = _get_running_loop()
+    if loop is None:
+        return None
+    latest = _latest
+    if latest.loop is not None and latest.loop() is loop and latest.port is not None:
+        port = latest.port()
+        if port is not None:
+            return port
+    known = _ports.get(loop)
+    port = known() if known is not None else None
+    if port is None:
+        port = _LoopSide(loop).port
+        _ports[loop] = weakref.ref(port)
+    latest.loop = weakref.ref(loop)
+    latest.port = weakref.ref(port)
+    return port

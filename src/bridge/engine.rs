@@ -1,0 +1,85 @@
+//! What Python has to do for the engine: end it, tell it about forks, read its log.
+
+use pyo3::prelude::*;
+
+use super::errors::to_python;
+use super::operation::Operation;
+use crate::lifecycle::{self, engine};
+use crate::link::Level;
+use crate::link::ticket::{Answer, Pending, next_id, ticket};
+
+/// Starts the runtime thread, if it does not run yet.
+#[pyfunction]
+pub(super) fn start(py: Python<'_>) -> PyResult<()> {
+    let started = py.detach(engine);
+    started.map_err(|error| to_python(py, &error, true))?;
+    if let Some(runtime) = lifecycle::runtime() {
+        // Interop crates ask this holder for a runtime; ours is the one. It is refused if it has one, which is this one.
+        let _ = pyo3_async_runtimes::tokio::init_with_runtime(runtime);
+    }
+    Ok(())
+}
+
+/// Ends everything, within two seconds. Returns the names of what did not end.
+#[pyfunction]
+pub(super) fn shut_down(py: Python<'_>) -> Vec<String> {
+    py.detach(lifecycle::shut_down)
+}
+
+/// Registered with `os.register_at_fork`.
+#[pyfunction]
+pub(super) fn before_fork() {
+    lifecycle::before_fork();
+}
+
+/// Registered with `os.register_at_fork`.
+#[pyfunction]
+pub(super) fn after_fork_in_parent() {
+    lifecycle::after_fork_in_parent();
+}
+
+/// Registered with `os.register_at_fork`.
+#[pyfunction]
+pub(super) fn after_fork_in_child() {
+    lifecycle::after_fork_in_child();
+}
+
+/// How many Rust panics this process has seen.
+#[pyfunction]
+pub(super) fn panics() -> u64 {
+    lifecycle::panics()
+}
+
+/// Who is alive, as a tree in words, and how many there are.
+#[pyfunction]
+pub(super) fn alive() -> (String, usize) {
+    lifecycle::started().map_or_else(|| (String::new(), 0), |engine| (engine.tree(), engine.alive()))
+}
+
+/// Blocks until something was logged: (level of the `logging` module, text). None: no more will come.
+#[pyfunction]
+pub(super) fn next_log_record(py: Python<'_>) -> Option<(u32, String)> {
+    let book = lifecycle::started()?.logbook().clone();
+    let record = py.detach(move || book.next())?;
+    // The numbers of Python's logging module.
+    let level = match record.level {
+        Level::Info => 20,
+        Level::Warning => 30,
+        Level::Error => 40,
+    };
+    Some((level, record.line))
+}
+
+/// A task that does nothing on the runtime, awaited: the least the bridge can cost. For benchmarks and for tests of the bridge.
+#[pyfunction]
+pub(super) fn no_op() -> Operation {
+    Operation::new(
+        "nothing".to_owned(),
+        true,
+        Box::new(|| {
+            let (ticket, reply) = ticket(next_id(), &std::sync::Arc::from("nothing"), None);
+            engine()?.spawn("nothing", async move { reply.give(Ok(Answer::Nothing)) });
+            Ok(Box::new(ticket) as Box<dyn Pending>)
+        }),
+    )
+}

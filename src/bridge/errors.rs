@@ -1,0 +1,85 @@
+//! The one table from Rust errors to Python exceptions. The classes live in Python (`labtether/_errors.py`), where users look.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString};
+
+use crate::error::{Evidence, LinkError};
+
+fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    Ok(MODULE.get_or_try_init(py, || py.import("labtether._errors").map(Bound::unbind))?.bind(py))
+}
+
+/// A command as its asker gave it: text where the link speaks text.
+pub(super) fn command<'py>(py: Python<'py>, bytes: &[u8], text: bool) -> Bound<'py, PyAny> {
+    if !text {
+        return PyBytes::new(py, bytes).into_any();
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => PyString::new(py, text).into_any(),
+        Err(_) => PyString::new(py, &bytes.iter().copied().map(char::from).collect::<String>()).into_any(),
+    }
+}
+
+/// `error` as a Python exception. `text`: whether commands are shown as str.
+pub(super) fn to_python(py: Python<'_>, error: &LinkError, text: bool) -> PyErr {
+    build(py, error, text).unwrap_or_else(|failure| failure)
+}
+
+fn build(py: Python<'_>, error: &LinkError, text: bool) -> PyResult<PyErr> {
+    let more = PyDict::new(py);
+    let class = match error {
+        LinkError::Closed { .. } => "LinkClosed",
+        LinkError::Busy { .. } => "LinkBusy",
+        LinkError::Open { cause, .. } => {
+            more.set_item("kind", cause.kind.word())?;
+            more.set_item("errno", cause.errno)?;
+            "OpenFailed"
+        }
+        LinkError::Lost { cause, .. } => {
+            more.set_item("errno", cause.raw_os_error())?;
+            "LinkLost"
+        }
+        LinkError::Timeout { effect, .. } => {
+            more.set_item("effect", effect.word())?;
+            "LinkTimeout"
+        }
+        LinkError::Frame { .. } => "FrameError",
+        LinkError::Cleanup { stuck, .. } => {
+            more.set_item("stuck", stuck)?;
+            "CleanupTimeout"
+        }
+        LinkError::Scope { .. } => "ScopeClosed",
+        LinkError::Forked => "ForkedProcess",
+        // A cancellation is re-raised as the caller's own exception; this is for a reader who asked twice.
+        LinkError::Cancelled { .. } => "LinkClosed",
+        LinkError::Panic { .. } => "InternalError",
+    };
+    let class = classes(py)?.getattr(class)?;
+    if let Some(about) = error.about() {
+        evidence(py, about, text, &more)?;
+    }
+    let value = class.call((error.to_string(),), Some(&more))?;
+    if let Some(tail) = error.about().map(|about| &about.tail).filter(|tail| !tail.is_empty()) {
+        let note = format!("last on the wire of {}:\n  {}", error.about().map_or("", |about| &about.link), tail.join("\n  "));
+        value.call_method1("add_note", (note,))?;
+    }
+    Ok(PyErr::from_value(value))
+}
+
+fn evidence(py: Python<'_>, about: &Evidence, text: bool, more: &Bound<'_, PyDict>) -> PyResult<()> {
+    let known = [
+        ("link", PyString::new(py, &about.link).into_any()),
+        ("port", PyString::new(py, &about.port).into_any()),
+        ("heard", PyBytes::new(py, &about.heard).into_any()),
+    ];
+    more.update(known.into_py_dict(py)?.as_mapping())?;
+    if let Some(bytes) = &about.command {
+        more.set_item("command", command(py, bytes, text))?;
+    }
+    if let Some(elapsed) = about.elapsed {
+        more.set_item("elapsed", elapsed.as_secs_f64())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! The one door: Rust work under way becomes something Python can await.
+//!
+//! Two phases. While it runs, `send` polls, and yields a future of the running loop. When the await is cancelled, Rust is asked to stop,
+//! and the await goes on (in `labtether/_await.py`, shielded) until Rust has said that it has; only then the cancellation continues.
+//!
+//! # Invariants
+//! 1. Work starts at the first `send`, never at construction.
+//! 2. The verdict is claimed inside `send`, on the awaiting thread.
+//! 3. A collected or closed operation never waits: dropping the work tells its owner.
+
+use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::errors::to_python;
+use super::port::Port;
+use crate::error::{Effect, LinkError};
+use crate::lifecycle;
+use crate::link::ticket::{Answer, Heard, Pending, Verdict, next_id};
+use crate::nursery::thread::Parker;
+
+/// Work that was not begun.
+pub(super) type Start = Box<dyn FnOnce() -> Result<Box<dyn Pending>, LinkError> + Send>;
+
+/// How often a blocked thread looks for signals.
+const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
+
+/// How long a cancelled await waits for Rust before it gives up and says so.
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static BLOCKING: Cell<bool> = const { Cell::new(false) };
+}
+
+enum Stage {
+    Idle(Start),
+    Waiting(Work),
+    /// The verdict has come, and is for whoever settles the cancellation.
+    Settled(Verdict),
+    Over,
+}
+
+struct Work {
+    pending: Box<dyn Pending>,
+    waker: Waker,
+    port: Option<Py<Port>>,
+}
+
+struct Inside {
+    stage: Stage,
+    /// The generator that sees a cancellation through.
+    settling: Option<Py<PyAny>>,
+}
+
+/// See the module.
+#[pyclass(frozen, weakref, module = "labtether._core")]
+pub(super) struct Operation {
+    inside: Mutex<Inside>,
+    key: u64,
+    /// What it does, in words.
+    what: String,
+    /// Whether commands are shown as text.
+    text: bool,
+    /// Begun even where the awaiting task is cancelled already: closing what is open.
+    shielded: bool,
+}
+
+enum Step {
+    Ready(Verdict),
+    Pending,
+}
+
+impl Operation {
+    pub(super) fn new(what: String, text: bool, start: Start) -> Operation {
+        let inside = Mutex::new(Inside { stage: Stage::Idle(start), settling: None });
+        Operation { inside, key: next_id(), what, text, shielded: false }
+    }
+
+    /// One that is begun even where the awaiting task is cancelled already.
+    pub(super) fn shielded(mut self) -> Operation {
+        self.shielded = true;
+        self
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts or polls. `waker` and `port` are where the work is to ring from now on.
+    fn poll(&self, waker: impl FnOnce() -> (Waker, Option<Py<Port>>)) -> Step {
+        let mut inside = self.inside();
+        if let Stage::Idle(_) = &inside.stage
+            && let Stage::Idle(start) = std::mem::replace(&mut inside.stage, Stage::Over)
+        {
+            match start() {
+                Ok(pending) => {
+                    let (waker, port) = waker();
+                    inside.stage = Stage::Waiting(Work { pending, waker, port });
+                }
+                Err(error) => return Step::Ready(Err(error)),
+            }
+        }
+        let Stage::Waiting(work) = &mut inside.stage else {
+            return match std::mem::replace(&mut inside.stage, Stage::Over) {
+                Stage::Settled(verdict) => Step::Ready(verdict),
+                _ => Step::Pending,
+            };
+        };
+        let mut cx = Context::from_waker(&work.waker);
+        match work.pending.poll_claim(&mut cx) {
+            Poll::Ready(verdict) => {
+                inside.stage = Stage::Over;
+                Step::Ready(verdict)
+            }
+            Poll::Pending => Step::Pending,
+        }
+    }
+
+    fn finish(&self, py: Python<'_>, verdict: Verdict) -> PyResult<Py<PyAny>> {
+        match verdict {
+            Ok(answer) => {
+                let value = to_value(py, answer)?;
+                // A tuple of one: StopIteration unpacks a tuple that is its only argument.
+                Err(PyStopIteration::new_err((value,)))
+            }
+            Err(error) => Err(to_python(py, &error, self.text)),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.inside().stage, Stage::Over)
+    }
+
+    fn port(&self, py: Python<'_>) -> Option<Py<Port>> {
+        match &self.inside().stage {
+            Stage::Waiting(work) => work.port.as_ref().map(|port| port.clone_ref(py)),
+            _ => None,
+        }
+    }
+
+    fn step(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let settling = self.inside().settling.as_ref().map(|settling| settling.clone_ref(py));
+        if let Some(settling) = settling {
+            return settling.call_method0(py, intern!(py, "__next__"));
+        }
+        if self.is_over() {
+            return Err(PyRuntimeError::new_err("this operation has been awaited already"));
+        }
+        let port = match self.port(py) {
+            Some(port) => port,
+            None => match running_port(py)? {
+                Some(port) => port,
+                None => return self.block(py),
+            },
+        };
+        match self.poll(|| (port.get().waker(self.key), Some(port.clone_ref(py)))) {
+            Step::Ready(verdict) => self.finish(py, verdict),
+            Step::Pending => Ok(port.get().future(py, self.key)?.unbind()),
+        }
+    }
+
+    /// Waits on this thread, which has no loop or was told to block.
+    fn block(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let parker = Parker::here();
+        loop {
+            if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
+                return self.finish(py, verdict);
+            }
+            py.detach(|| parker.nap(LOOK_FOR_SIGNALS));
+            if let Err(interrupt) = py.check_signals() {
+                self.cancel();
+                let note = self.await_end(py, &parker);
+                interrupt.value(py).call_method1(intern!(py, "add_note"), (note,))?;
+                return Err(interrupt);
+            }
+        }
+    }
+
+    /// An interrupted thread waits for the acknowledgement like any other; a second interrupt does not shorten that.
+    fn await_end(&self, py: Python<'_>, parker: &Parker) -> String {
+        let clock = crate::clock::Clock::real();
+        let deadline = clock.now() + CANCEL_TIMEOUT;
+        while clock.now() < deadline {
+            if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
+                return describe(&self.what, &verdict);
+            }
+            py.detach(|| parker.nap(LOOK_FOR_SIGNALS));
+        }
+        stuck(&self.what)
+    }
+}
+
+fn stuck(what: &str) -> String {
+    format!("labtether: {what} did not stop within {} s of being told to", CANCEL_TIMEOUT.as_secs())
+}
+
+/// What a cancelled operation came to, for a note on the cancellation.
+fn describe(what: &str, verdict: &Verdict) -> String {
+    let effect = match verdict {
+        Ok(_) => Effect::RanToCompletion,
+        Err(LinkError::Cancelled { effect, .. }) => *effect,
+        Err(LinkError::Timeout { effect, .. }) => *effect,
+        Err(error) => return format!("labtether: {what} also failed: {error}"),
+    };
+    format!("labtether: {what} was cancelled: {}", effect.word())
+}
+
+/// The port of the loop that runs in this thread; `None`: there is none, or the thread was told to block.
+fn running_port(py: Python<'_>) -> PyResult<Option<Py<Port>>> {
+    if BLOCKING.get() {
+        return Ok(None);
+    }
+    static PORT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = PORT.get_or_try_init(py, || py.import("labtether._ports")?.getattr("running").map(Bound::unbind))?;
+    let port = find.bind(py).call0()?;
+    if port.is_none() { Ok(None) } else { Ok(Some(port.cast_into::<Port>()?.unbind())) }
+}
+
+fn heard<'py>(py: Python<'py>, heard: &Heard) -> PyResult<Bound<'py, PyTuple>> {
+    let body = PyBytes::new(py, &heard.body);
+    let (epoch, moment) = (heard.at.epoch.as_secs_f64(), heard.at.moment.since_zero().as_secs_f64());
+    (body, epoch, moment).into_pyobject(py)
+}
+
+fn to_value(py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
+    Ok(match answer {
+        Answer::Nothing => py.None(),
+        Answer::Number(number) => number.into_pyobject(py)?.into_any().unbind(),
+        Answer::Bytes(bytes) => PyBytes::new(py, &bytes).into_any().unbind(),
+        Answer::Message(message, skipped) if skipped.is_empty() => PyBytes::new(py, &message.body).into_any().unbind(),
+        Answer::Message(message, skipped) => {
+            let skipped = skipped.iter().map(|one| PyBytes::new(py, &one.body));
+            (PyBytes::new(py, &message.body), PyList::new(py, skipped.collect::<Vec<_>>())?).into_pyobject(py)?.into_any().unbind()
+        }
+        Answer::Batch(batch, dropped) => {
+            let batch = batch.iter().map(|one| heard(py, one)).collect::<PyResult<Vec<_>>>()?;
+            (PyList::new(py, batch)?, dropped).into_pyobject(py)?.into_any().unbind()
+        }
+        Answer::End(dropped) => (py.None(), dropped).into_pyobject(py)?.into_any().unbind(),
+    })
+}
+
+#[pymethods]
+impl Operation {
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if !BLOCKING.get()
+            && let Some(wait) = trio_wait(py)?
+        {
+            return wait.call1((slf,))?.call_method0(intern!(py, "__await__"));
+        }
+        Ok(slf.clone().into_any())
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.step(py)
+    }
+
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.step(py)
+    }
+
+    #[pyo3(signature = (kind, value=None, traceback=None))]
+    fn throw(slf: &Bound<'_, Self>, kind: Bound<'_, PyAny>, value: Option<Bound<'_, PyAny>>, traceback: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        drop(traceback);
+        let error = match value.filter(|value| !value.is_none()) {
+            Some(value) => value,
+            None if kind.is_instance_of::<pyo3::exceptions::PyBaseException>() => kind,
+            None => kind.call0()?,
+        };
+        let this = slf.get();
+        let settling = this.inside().settling.as_ref().map(|settling| settling.clone_ref(py));
+        if let Some(settling) = settling {
+            return settling.call_method1(py, intern!(py, "throw"), (error,));
+        }
+        if !matches!(this.inside().stage, Stage::Waiting(_)) {
+            return Err(PyErr::from_value(error));
+        }
+        static SETTLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let settle = SETTLE.get_or_try_init(py, || py.import("labtether._await")?.getattr("settle").map(Bound::unbind))?;
+        let settling = settle.call1(py, (slf, error))?;
+        this.inside().settling = Some(settling.clone_ref(py));
+        settling.call_method0(py, intern!(py, "__next__"))
+    }
+
+    /// Ends the await without waiting: whoever does the work is told, and sees it through.
+    fn close(&self) {
+        let (stage, settling) = {
+            let mut inside = self.inside();
+            (std::mem::replace(&mut inside.stage, Stage::Over), inside.settling.take())
+        };
+        drop((stage, settling));
+    }
+
+    /// Asks Rust to stop; the verdict still comes.
+    fn cancel(&self) {
+        if let Stage::Waiting(work) = &mut self.inside().stage {
+            work.pending.cancel();
+        }
+    }
+
+    /// Starts the work in `port`'s loop, or looks at it. Whether the verdict is there.
+    fn poll_in(&self, py: Python<'_>, port: &Bound<'_, Port>) -> bool {
+        let port = port.clone().unbind();
+        match self.poll(|| (port.get().waker(self.key), Some(port.clone_ref(py)))) {
+            Step::Ready(verdict) => {
+                self.inside().stage = Stage::Settled(verdict);
+                true
+            }
+            Step::Pending => false,
+        }
+    }
+
+    /// While a cancellation is seen through: whether Rust has ended.
+    fn settled(&self) -> bool {
+        if matches!(self.inside().stage, Stage::Settled(_) | Stage::Over) {
+            return true;
+        }
+        match self.poll(|| (Waker::noop().clone(), None)) {
+            Step::Ready(verdict) => {
+                self.inside().stage = Stage::Settled(verdict);
+                true
+            }
+            Step::Pending => false,
+        }
+    }
+
+    /// Another future to yield while the wait goes on.
+    fn future(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.port(py) {
+            Some(port) => Ok(port.get().future(py, self.key)?.unbind()),
+            None => Err(PyRuntimeError::new_err("this operation waits in no loop")),
+        }
+    }
+
+    /// The value, or the error raised, after `poll_in` said that it is there.
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let verdict = match std::mem::replace(&mut self.inside().stage, Stage::Over) {
+            Stage::Settled(verdict) => verdict,
+            _ => return Err(PyRuntimeError::new_err("this operation has been awaited already")),
+        };
+        match verdict {
+            Ok(answer) => to_value(py, answer),
+            Err(error) => Err(to_python(py, &error, self.text)),
+        }
+    }
+
+    /// What became of it, in words, for a note on the cancellation; None where nothing had been begun.
+    fn epitaph(&self) -> Option<String> {
+        match &self.inside().stage {
+            Stage::Settled(Err(LinkError::Cancelled { effect: Effect::NeverStarted, .. })) | Stage::Idle(_) | Stage::Over => None,
+            Stage::Settled(verdict) => Some(describe(&self.what, verdict)),
+            Stage::Waiting(_) => Some(stuck(&self.what)),
+        }
+    }
+
+    /// The number under which a port knows it.
+    #[getter]
+    fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Whether it is begun in a cancelled task too.
+    #[getter]
+    #[pyo3(name = "shielded")]
+    fn is_shielded(&self) -> bool {
+        self.shielded
+    }
+
+    fn __repr__(&self) -> String {
+        let stage = match &self.inside().stage {
+            Stage::Idle(_) => "not awaited yet",
+            Stage::Waiting(_) => "pending",
+            Stage::Settled(_) | Stage::Over => "done",
+        };
+        format!("<Operation {}: {stage}>", self.what)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(inside) = self.inside.try_lock() {
+            if let Some(settling) = &inside.settling {
+                visit.call(settling)?;
+            }
+            if let Stage::Waiting(Work { port: Some(port), .. }) = &inside.stage {
+                visit.call(port)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.close();
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let inside = self.inside.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Stage::Waiting(Work { port: Some(port), .. }) = &inside.stage {
+            port.get().forget(self.key);
+        }
+    }
+}
+
+/// What awaits an operation in trio, if this is a trio task.
+fn trio_wait(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let modules = MODULES.get_or_try_init(py, || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind()))?;
+    if !modules.bind(py).contains(intern!(py, "trio"))? {
+        return Ok(None);
+    }
+    static WAIT: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+    let (in_trio, wait) = WAIT.get_or_try_init(py, || {
+        let module = py.import("labtether._trio")?;
+        Ok::<_, PyErr>((module.getattr("in_trio_task")?.unbind(), module.getattr("wait")?.unbind()))
+    })?;
+    Ok(in_trio.bind(py).call0()?.is_truthy()?.then(|| wait.bind(py).clone()))
+}
+
+/// Runs a coroutine of ours to its end on this thread: each operation in it blocks. Whatever else it awaits is an error.
+#[pyfunction]
+pub(super) fn block_on(py: Python<'_>, coroutine: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    if lifecycle::is_forked() {
+        return Err(to_python(py, &LinkError::Forked, false));
+    }
+    let before = BLOCKING.replace(true);
+    let outcome = coroutine.call_method1(intern!(py, "send"), (py.None(),));
+    BLOCKING.set(before);
+    match outcome {
+        Ok(_) => {
+            coroutine.call_method0(intern!(py, "close"))?;
+            Err(PyRuntimeError::new_err("something other than a labtether operation was awaited in a blocking call"))
+        }
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => Ok(error.value(py).getattr(intern!(py, "value"))?.unbind()),
+        Err(error) => Err(error),
+    }
+}

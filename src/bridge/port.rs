@@ -1,0 +1,178 @@
+//! The way from Rust back into one running event loop: a queue, an armed flag and a descriptor that the loop watches.
+//!
+//! # Invariants
+//! 1. Who rings (any Rust thread) never attaches to Python and holds nothing of Python's: a number, and the shared half.
+//! 2. `armed` is cleared before the queue is emptied, so a ring is never missed; while it is set, rings cost no system call.
+//! 3. The descriptor lives as long as anyone who could ring, so that a dead loop's number is never somebody else's.
+
+use std::collections::HashMap;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::doorbell::Doorbell;
+
+/// How many waits are resumed in one go; the rest get the next turn of the loop, so that it stays responsive.
+const BATCH: usize = 256;
+
+struct Shared {
+    bell: Doorbell,
+    armed: AtomicBool,
+    ready: Mutex<Vec<u64>>,
+}
+
+impl Shared {
+    fn ready(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self, key: u64) {
+        self.ready().push(key);
+        if !self.armed.swap(true, Ordering::SeqCst) {
+            self.bell.ring();
+        }
+    }
+}
+
+/// Rings for one wait.
+struct Ringer {
+    shared: Arc<Shared>,
+    key: u64,
+}
+
+impl Wake for Ringer {
+    fn wake(self: Arc<Self>) {
+        self.shared.ring(self.key);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.shared.ring(self.key);
+    }
+}
+
+/// One per running loop. The loop owns it (its reader does); Python keeps only weak references besides.
+#[pyclass(frozen, weakref, module = "labtether._core")]
+pub(super) struct Port {
+    shared: Arc<Shared>,
+    waiting: Mutex<HashMap<u64, Py<PyAny>>>,
+    /// Makes the future for a wait; bound to the loop.
+    make: Mutex<Option<Py<PyAny>>>,
+}
+
+impl Port {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Py<PyAny>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A waker that resumes wait `key` in this loop.
+    pub(super) fn waker(&self, key: u64) -> Waker {
+        Waker::from(Arc::new(Ringer { shared: self.shared.clone(), key }))
+    }
+
+    /// Something to yield to the loop until wait `key` is rung.
+    pub(super) fn future<'py>(&self, py: Python<'py>, key: u64) -> PyResult<Bound<'py, PyAny>> {
+        let make = {
+            let make = self.make.lock().unwrap_or_else(PoisonError::into_inner);
+            make.as_ref().map(|make| make.clone_ref(py))
+        };
+        let future = match make {
+            Some(make) => make.bind(py).call0()?,
+            None => return Err(PyOSError::new_err("the port has no event loop")),
+        };
+        self.expect(key, future.clone().unbind());
+        Ok(future)
+    }
+
+    fn expect(&self, key: u64, ringable: Py<PyAny>) {
+        // The replaced one is dropped after the lock: its destructor may run Python.
+        let replaced = self.waiting().insert(key, ringable);
+        drop(replaced);
+    }
+
+    /// Nobody waits for `key` any more.
+    pub(super) fn forget(&self, key: u64) {
+        let forgotten = self.waiting().remove(&key);
+        drop(forgotten);
+    }
+}
+
+#[pymethods]
+impl Port {
+    #[new]
+    #[pyo3(signature = (make=None))]
+    fn new(make: Option<Py<PyAny>>) -> PyResult<Port> {
+        let bell = Doorbell::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
+        let shared = Arc::new(Shared { bell, armed: AtomicBool::new(false), ready: Mutex::default() });
+        Ok(Port { shared, waiting: Mutex::default(), make: Mutex::new(make) })
+    }
+
+    /// The descriptor to watch for reading.
+    fn fileno(&self) -> i32 {
+        self.shared.bell.watched().as_raw_fd()
+    }
+
+    /// Whether any wait is pending.
+    fn pending(&self) -> bool {
+        !self.waiting().is_empty()
+    }
+
+    /// Has `ringable.ring()` called, by `drain`, when wait `key` is rung.
+    fn register(&self, key: u64, ringable: Py<PyAny>) {
+        self.expect(key, ringable);
+    }
+
+    /// Rings for wait `key`, as Rust would.
+    fn ring(&self, key: u64) {
+        self.shared.ring(key);
+    }
+
+    /// Gives the loop up: called where the loop ends while the port may live on.
+    fn close(&self) {
+        let waiting = std::mem::take(&mut *self.waiting());
+        let make = self.make.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop((waiting, make));
+    }
+
+    /// Resumes the waits that were rung. Called by the loop when the descriptor is readable.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.bell.silence();
+        self.shared.armed.store(false, Ordering::SeqCst);
+        let mut keys = std::mem::take(&mut *self.shared.ready()).into_iter();
+        for key in keys.by_ref().take(BATCH) {
+            let ringable = self.waiting().remove(&key);
+            if let Some(ringable) = ringable
+                && let Err(error) = ringable.bind(py).call_method0(intern!(py, "ring"))
+            {
+                // KeyboardInterrupt and SystemExit leave through here; nobody else's wake-up may be lost by it.
+                keys.for_each(|key| self.shared.ring(key));
+                return Err(error);
+            }
+        }
+        keys.for_each(|key| self.shared.ring(key));
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(waiting) = self.waiting.try_lock() {
+            for ringable in waiting.values() {
+                visit.call(ringable)?;
+            }
+        }
+        if let Ok(make) = self.make.try_lock()
+            && let Some(make) = &*make
+        {
+            visit.call(make)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.close();
+    }
+}

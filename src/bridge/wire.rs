@@ -1,0 +1,372 @@
+//! A link as Python's thin face sees it: arguments in, operations out. Converts, decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::errors::to_python;
+use super::operation::{Operation, Start};
+use super::stream::Stream;
+use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
+use crate::error::{LinkError, Shown};
+use crate::lifecycle::{self, SimulatedPort, engine, log};
+use crate::link::conversation::Resync;
+use crate::link::job::{Request, Want, What};
+use crate::link::opener::{Opener, PortName, SerialPort, TcpServer};
+use crate::link::session::Wish;
+use crate::link::ticket::Pending;
+use crate::link::{Config, Held, Link, Tether};
+use crate::transport::ports::Usb;
+use crate::transport::serial::{Parity, SerialSettings, StopBits};
+
+/// Of a USB adapter: vid, pid, serial number, interface.
+type Identity = (Option<u16>, Option<u16>, Option<String>, Option<u8>);
+
+/// The part of a link that lives in Rust. Held by faces only; when the last lets go, the link closes itself.
+#[pyclass(frozen, weakref, module = "labtether._core")]
+pub(super) struct Wire {
+    tether: Arc<Tether>,
+    /// Whether commands are text.
+    text: bool,
+    turn: Duration,
+}
+
+struct Common {
+    config: Config,
+    text: bool,
+    turn: Duration,
+}
+
+/// The options every kind of link has; Python has checked them and filled in the defaults.
+fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> PyResult<Common> {
+    fn get<'py, T: FromPyObjectOwned<'py>>(options: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
+        let value = options.get_item(key)?.ok_or_else(|| PyValueError::new_err(format!("option {key} is missing")))?;
+        value.extract::<T>().map_err(Into::into)
+    }
+    let framing: Option<Py<PyFraming>> = get(options, "framing")?;
+    let framing = framing.map(|framing| framing.get().0.clone());
+    let resync: Option<(Vec<u8>, Py<PyPattern>)> = get(options, "resync")?;
+    let framed = |body: Vec<u8>| -> PyResult<Bytes> {
+        match &framing {
+            Some(framing) => framing.encode(&body).map_err(|error| PyValueError::new_err(error.to_string())),
+            None => Ok(Bytes::from(body)),
+        }
+    };
+    let resync = match resync {
+        Some((command, answer)) => {
+            Some(Resync { frame: framed(command.clone())?, command: Bytes::from(command), answer: answer.get().0.clone() })
+        }
+        None => None,
+    };
+    let park: Option<(Vec<u8>, bool)> = get(options, "park")?;
+    let park = match park {
+        Some((bytes, true)) => Some(Bytes::from(bytes)),
+        Some((body, false)) => Some(framed(body)?),
+        None => None,
+    };
+    let config = Config {
+        name: Arc::from(get::<String>(options, "name")?),
+        port: Arc::from(get::<String>(options, "port")?),
+        opener,
+        framing,
+        limit: span(get(options, "timeout")?)?,
+        drain: span(get(options, "drain")?)?,
+        settle: span(get(options, "settle")?)?,
+        resync,
+        trace: get(options, "trace")?,
+        close_timeout: span(get(options, "close_timeout")?)?,
+        park,
+        log: log(),
+    };
+    Ok(Common { config, text: get(options, "text")?, turn: span(get(options, "turn")?)? })
+}
+
+impl Wire {
+    fn new(common: Common) -> Wire {
+        let Common { config, text, turn } = common;
+        Wire { tether: Arc::new(Tether(Link::new(config))), text, turn }
+    }
+
+    fn link(&self) -> &Arc<Link> {
+        &self.tether.0
+    }
+
+    fn operation(&self, what: String, start: Start) -> Operation {
+        Operation::new(what, self.text, start)
+    }
+
+    fn job(&self, shown: String, what: What, talk: Option<u64>, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
+        let limit = limit.map_or(Ok(self.link().config.limit), span)?;
+        let turn = turn.map_or(Ok(self.turn), span)?;
+        let tether = self.tether.clone();
+        let shown = format!("{shown} on {}", self.link().config.name);
+        Ok(self.operation(
+            shown,
+            Box::new(move || {
+                let pending = tether.0.ask(what, talk, limit, turn, engine()?.clock());
+                Ok(Box::new(Held { pending, tether }) as Box<dyn Pending>)
+            }),
+        ))
+    }
+
+    fn frame(&self, body: &[u8], raw: bool) -> PyResult<Bytes> {
+        match &self.link().config.framing {
+            Some(framing) if !raw => framing.encode(body).map_err(|error| PyValueError::new_err(error.to_string())),
+            _ => Ok(Bytes::copy_from_slice(body)),
+        }
+    }
+
+    fn framing(&self, given: Option<&Bound<'_, PyFraming>>) -> PyResult<crate::framing::Framing> {
+        given
+            .map(|framing| framing.get().0.clone())
+            .or_else(|| self.link().config.framing.clone())
+            .ok_or_else(|| PyValueError::new_err("a link with framing=None needs framing= for each reply"))
+    }
+
+    fn raise(&self, py: Python<'_>, error: &LinkError) -> PyErr {
+        to_python(py, error, self.text)
+    }
+
+    fn now(&self, py: Python<'_>) -> PyResult<&'static lifecycle::Engine> {
+        engine().map_err(|error| self.raise(py, &error))
+    }
+}
+
+#[pymethods]
+impl Wire {
+    /// A closed serial link. `port` is a path, or (vid, pid, serial_number, interface).
+    #[staticmethod]
+    #[pyo3(signature = (path, usb, baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, exclusive, dtr, rts, options))]
+    #[expect(clippy::too_many_arguments, reason = "pyserial's settings, one each")]
+    fn serial(
+        path: Option<String>,
+        usb: Option<Identity>,
+        baudrate: u32,
+        bytesize: u8,
+        parity: &str,
+        stopbits: f64,
+        xonxoff: bool,
+        rtscts: bool,
+        dsrdtr: bool,
+        exclusive: bool,
+        dtr: Option<bool>,
+        rts: Option<bool>,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Wire> {
+        let parity = match parity {
+            "N" => Parity::None,
+            "E" => Parity::Even,
+            "O" => Parity::Odd,
+            "M" => Parity::Mark,
+            "S" => Parity::Space,
+            other => return Err(PyValueError::new_err(format!("parity is one of N, E, O, M, S, not {other:?}"))),
+        };
+        let stopbits = match stopbits {
+            1.0 => StopBits::One,
+            1.5 => StopBits::OnePointFive,
+            2.0 => StopBits::Two,
+            other => return Err(PyValueError::new_err(format!("stopbits is 1, 1.5 or 2, not {other}"))),
+        };
+        let settings = SerialSettings { baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, exclusive, dtr, rts };
+        let port = match (path, usb) {
+            (Some(path), _) => PortName::Path(path),
+            (None, Some((vid, pid, serial_number, interface))) => PortName::Usb(Usb { vid, pid, serial_number, interface }),
+            (None, None) => return Err(PyValueError::new_err("a serial link needs a port")),
+        };
+        Ok(Wire::new(common(Box::new(SerialPort { port, settings }), options)?))
+    }
+
+    /// A closed TCP link.
+    #[staticmethod]
+    fn tcp(host: String, port: u16, connect_timeout: f64, options: &Bound<'_, PyDict>) -> PyResult<Wire> {
+        let opener = TcpServer { host, port, connect_timeout: span(connect_timeout)? };
+        Ok(Wire::new(common(Box::new(opener), options)?))
+    }
+
+    /// A closed link to a simulated instrument in this process.
+    #[staticmethod]
+    fn simulated(instrument: &str, options: &Bound<'_, PyDict>) -> PyResult<Wire> {
+        let opener = SimulatedPort::named(instrument).map_err(PyValueError::new_err)?;
+        Ok(Wire::new(common(Box::new(opener), options)?))
+    }
+
+    /// Opens it.
+    fn setup(&self, place: String, replace: bool, once: bool) -> Operation {
+        let link = self.link().clone();
+        let wish = Wish { place, replace, once };
+        let tether = self.tether.clone();
+        self.operation(
+            format!("setup of {}", link.config.name),
+            Box::new(move || {
+                let pending = engine()?.setup(&link, wish);
+                Ok(Box::new(Held { pending, tether }) as Box<dyn Pending>)
+            }),
+        )
+    }
+
+    /// Closes it.
+    fn stop(&self) -> Operation {
+        let link = self.link().clone();
+        self.operation(
+            format!("stop of {}", link.config.name),
+            Box::new(move || match lifecycle::started() {
+                Some(engine) => Ok(Box::new(engine.stop(&link)) as Box<dyn Pending>),
+                None => Err(engine().err().unwrap_or(LinkError::Forked)),
+            }),
+        )
+        .shielded()
+    }
+
+    /// Whether `stop` has anything to do: nothing was ever started, or the process is ending and everything is stopped.
+    fn never_started(&self) -> bool {
+        !lifecycle::is_forked() && (lifecycle::started().is_none() || self.link().state() == "closed")
+    }
+
+    #[pyo3(signature = (command, raw, framing, limit, turn))]
+    fn query(&self, command: &[u8], raw: bool, framing: Option<&Bound<'_, PyFraming>>, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
+        let (frame, framing) = (self.frame(command, raw)?, self.framing(framing)?);
+        let shown = format!("the query {}", Shown(command));
+        let what = What::Query { command: Bytes::copy_from_slice(command), frame, framing };
+        self.job(shown, what, None, limit, turn)
+    }
+
+    #[pyo3(signature = (message, raw, urgent, limit, turn, talk))]
+    fn send(&self, message: &[u8], raw: bool, urgent: bool, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+        let frame = self.frame(message, raw)?;
+        let shown = format!("sending {}", Shown(message));
+        let what = What::Send { command: Bytes::copy_from_slice(message), frame, urgent, raw: false };
+        self.job(shown, what, talk, limit, turn)
+    }
+
+    #[pyo3(signature = (data, limit, turn))]
+    fn write(&self, data: &[u8], limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
+        let frame = Bytes::copy_from_slice(data);
+        let shown = format!("writing {} bytes", data.len());
+        self.job(shown, What::Send { command: frame.clone(), frame, urgent: false, raw: true }, None, limit, turn)
+    }
+
+    #[pyo3(signature = (pattern, framing, limit, talk))]
+    fn receive(&self, pattern: Option<&Bound<'_, PyPattern>>, framing: Option<&Bound<'_, PyFraming>>, limit: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+        let pattern = pattern.map(|pattern| pattern.get().0.clone());
+        let framing = match (framing, talk) {
+            (None, None) => None,
+            (given, _) => Some(self.framing(given)?),
+        };
+        self.job("receiving".to_owned(), What::Receive { pattern, framing }, talk, limit, None)
+    }
+
+    #[pyo3(signature = (n, limit, turn, talk))]
+    fn read(&self, n: usize, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+        self.job(format!("reading {n} bytes"), What::Read(Want::Exactly(n)), talk, limit, turn)
+    }
+
+    #[pyo3(signature = (end, limit, turn, talk))]
+    fn read_until(&self, end: Vec<u8>, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+        self.job(format!("reading until {}", Shown(&end)), What::Read(Want::Until(Bytes::from(end))), talk, limit, turn)
+    }
+
+    #[pyo3(signature = (max_bytes, limit, turn, talk))]
+    fn read_some(&self, max_bytes: usize, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+        self.job(format!("reading at most {max_bytes} bytes"), What::Read(Want::Some(max_bytes)), talk, limit, turn)
+    }
+
+    fn discard_input(&self) -> PyResult<Operation> {
+        self.job("discarding input".to_owned(), What::Discard, None, None, None)
+    }
+
+    /// Takes the line for an exchange; its number is the value.
+    #[pyo3(signature = (limit, turn))]
+    fn open_talk(&self, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
+        self.job("an exchange".to_owned(), What::Talk, None, limit, turn)
+    }
+
+    /// Gives the line back. Does not wait, and does nothing if the link is closed.
+    fn end_talk(&self, talk: u64, clean: bool) {
+        if let Some(engine) = lifecycle::started() {
+            // Closed meanwhile: then the exchange has ended with the link.
+            let _ = self.link().tell(Request::EndTalk { talk, clean }, engine.clock());
+        }
+    }
+
+    #[pyo3(signature = (command, raw, framing, every, count, limit, turn, skip_errors, capacity))]
+    #[expect(clippy::too_many_arguments, reason = "a poll's settings, one each")]
+    fn poll(
+        &self,
+        py: Python<'_>,
+        command: &[u8],
+        raw: bool,
+        framing: Option<&Bound<'_, PyFraming>>,
+        every: f64,
+        count: Option<u64>,
+        limit: Option<f64>,
+        turn: Option<f64>,
+        skip_errors: bool,
+        capacity: usize,
+    ) -> PyResult<Stream> {
+        let (frame, framing) = (self.frame(command, raw)?, self.framing(framing)?);
+        let limit = limit.map_or(Ok(self.link().config.limit), span)?;
+        let turn = turn.map_or(Ok(self.turn), span)?;
+        let every = span(every)?;
+        let engine = self.now(py)?;
+        let stream = Stream::new(self.tether.clone(), capacity, format!("the poll {}", Shown(command)), self.text);
+        let poll = crate::link::job::Poll {
+            id: stream.id,
+            command: Bytes::copy_from_slice(command),
+            frame,
+            framing,
+            every,
+            count,
+            limit,
+            turn,
+            skip_errors,
+            feed: stream.feed.clone(),
+        };
+        self.link().tell(Request::Poll(poll), engine.clock()).map_err(|error| self.raise(py, &error))?;
+        Ok(stream)
+    }
+
+    #[pyo3(signature = (pattern, capacity))]
+    fn messages(&self, py: Python<'_>, pattern: Option<&Bound<'_, PyPattern>>, capacity: usize) -> PyResult<Stream> {
+        let engine = self.now(py)?;
+        let pattern = pattern.map(|pattern| pattern.get().0.clone());
+        let stream = Stream::new(self.tether.clone(), capacity, "messages".to_owned(), self.text);
+        let request = Request::Subscribe { id: stream.id, pattern, feed: stream.feed.clone() };
+        self.link().tell(request, engine.clock()).map_err(|error| self.raise(py, &error))?;
+        Ok(stream)
+    }
+
+    /// closed, opening, open, closing or lost.
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.link().state()
+    }
+
+    /// Where it was set up, if it is.
+    #[getter]
+    fn set_up_at(&self) -> Option<String> {
+        self.link().set_up_at()
+    }
+
+    /// Exchanges, bytes written, bytes read, late replies, messages dropped, and the monotonic time of the last byte.
+    fn counts(&self) -> (u64, u64, u64, u64, u64, Option<f64>) {
+        let counts = self.link().counts();
+        let last = counts.last.map(|last| last.moment.since_zero().as_secs_f64());
+        (counts.exchanges, counts.written, counts.read, counts.late, counts.dropped, last)
+    }
+
+    /// The last events on the wire, oldest first.
+    fn trace<'py>(&self, py: Python<'py>) -> Vec<TraceRow<'py>> {
+        self.link().trace.events().iter().map(|event| trace_row(py, event)).collect()
+    }
+
+    /// Closes it in the background, with its last words: nothing refers to it any more.
+    fn forget(&self) {
+        if !lifecycle::is_forked() {
+            self.link().end(crate::link::job::Closing::Forgotten);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The lifecycle: one runtime thread, and the hidden root nursery that everything set up is a child of.
+//!
+//! Bound to no Python task, loop or thread, so that what is set up in one cell can be stopped in another.
+//!
+//! # Invariants
+//! 1. There is one runtime, on one thread, started on first need; nothing blocks on it and no user code runs on it.
+//! 2. After `shut_down`, and in a forked child, nothing starts any more: the caller gets an error.
+//! 3. A failing child never takes another with it: each has its own owner, who hears of it.
+
+mod logbook;
+mod simulated;
+
+use std::panic;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::clock::{Clock, Moment};
+use crate::descriptor;
+use crate::error::{Evidence, LinkError};
+use crate::link::berths::Berths;
+use crate::link::job::Closing;
+use crate::link::opener::Place;
+use crate::link::session::Wish;
+use crate::link::setup::Setup;
+use crate::link::ticket::Ticket;
+use crate::link::{Link, Log};
+use crate::nursery::census::Census;
+use crate::nursery::thread::{Parker, for_ever};
+use crate::nursery::{Nursery, Rules};
+
+pub use logbook::{Logbook, Record};
+pub use simulated::SimulatedPort;
+
+/// What runs behind everything.
+pub struct Engine {
+    place: Place,
+    berths: Berths,
+    links: Mutex<Vec<Weak<Link>>>,
+    logbook: Arc<Logbook>,
+}
+
+static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+static FORKED: AtomicBool = AtomicBool::new(false);
+static ENDING: AtomicBool = AtomicBool::new(false);
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// How many Rust panics this process has seen.
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// Whether this process is a forked child of the one that started the engine.
+pub fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// The engine; started by the first call.
+///
+/// *Errors*: in a forked child, and once the process is ending.
+pub fn engine() -> Result<&'static Engine, LinkError> {
+    if is_forked() {
+        return Err(LinkError::Forked);
+    }
+    if ENDING.load(Ordering::SeqCst) {
+        let about = Box::new(Evidence { link: Arc::from("labtether"), ..Evidence::default() });
+        return Err(LinkError::Closed { about, why: "the process is ending".to_owned() });
+    }
+    match ENGINE.get_or_init(start) {
+        Ok(engine) => Ok(engine),
+        Err(message) => Err(LinkError::Panic { task: "start".to_owned(), message: message.clone() }),
+    }
+}
+
+/// The engine, if it was ever started in this process.
+pub fn started() -> Option<&'static Engine> {
+    if is_forked() { None } else { ENGINE.get().and_then(|engine| engine.as_ref().ok()) }
+}
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+/// The runtime, once it runs: for the holder that other extension code asks.
+pub fn runtime() -> Option<&'static Runtime> {
+    RUNTIME.get()
+}
+
+fn start() -> Result<Engine, String> {
+    count_panics();
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))?;
+    let runtime = RUNTIME.get_or_init(|| runtime);
+    let clock = Clock::real();
+    let census = Census::new(&clock);
+    let rules = Rules { deadline: Moment::NEVER, grace: Duration::from_millis(200), together: false };
+    let (nursery, supervisor) = Nursery::open("lifecycle", &clock, &census, None, rules);
+    let place = Place { nursery, runtime: runtime.handle().clone() };
+    for_ever("labtether", move || {
+        runtime.block_on(supervisor.run());
+    })
+    .map_err(|error| format!("no thread: {error}"))?;
+    Ok(Engine { place, berths: Berths::default(), links: Mutex::default(), logbook: Arc::default() })
+}
+
+fn count_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        before(info);
+    }));
+}
+
+impl Engine {
+    /// Where links run.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        self.place.clock()
+    }
+
+    /// Who is alive, as a tree in words.
+    pub fn tree(&self) -> String {
+        self.place.nursery.census().tree()
+    }
+
+    /// How many tasks and threads are alive, the root itself not counted.
+    pub fn alive(&self) -> usize {
+        self.place.nursery.census().alive().len().saturating_sub(1)
+    }
+
+    /// What happened in the background.
+    pub fn logbook(&self) -> &Arc<Logbook> {
+        &self.logbook
+    }
+
+    /// Sets a link up under the hidden root.
+    pub fn setup(&self, link: &Arc<Link>, wish: Wish) -> Setup {
+        {
+            let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            links.retain(|known| known.strong_count() > 0);
+            if !links.iter().any(|known| known.as_ptr() == Arc::as_ptr(link)) {
+                links.push(Arc::downgrade(link));
+            }
+        }
+        link.setup(&self.place, &self.berths, wish)
+    }
+
+    /// Stops a link.
+    pub fn stop(&self, link: &Arc<Link>) -> Ticket {
+        link.stop(&self.place)
+    }
+
+    /// Runs `work` on the runtime as a child of the root.
+    pub fn spawn(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
+        let work = async {
+            work.await;
+            Ok(())
+        };
+        // After the end nothing starts; the work is dropped, and whoever waits for it is told by that.
+        let _ = self.place.nursery.spawn(name, work, None);
+    }
+}
+
+/// A log that ends in the engine's book, whenever that has been started.
+pub fn log() -> Log {
+    Arc::new(|level, line| {
+        if let Some(engine) = started() {
+            engine.logbook.write(level, line);
+        }
+    })
+}
+
+/// How long the end of the process may take before what is left is left behind. The rest of the two seconds is the interpreter's.
+const ENDING_TAKES: Duration = Duration::from_millis(1600);
+
+/// Ends everything: each session parks and closes, each wait fails with `LinkClosed`. Returns what did not end in time. Idempotent.
+pub fn shut_down() -> Vec<String> {
+    let Some(engine) = started() else { return Vec::new() };
+    if ENDING.swap(true, Ordering::SeqCst) {
+        return Vec::new();
+    }
+    let links: Vec<Arc<Link>> = {
+        let links = engine.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.iter().filter_map(Weak::upgrade).collect()
+    };
+    let parker = Parker::here();
+    let wake = parker.waker();
+    let nursery = engine.place.nursery.clone();
+    for link in &links {
+        link.end(Closing::Exit);
+    }
+    let watch = {
+        let (links, nursery) = (links.clone(), nursery.clone());
+        async move {
+            for link in &links {
+                link.over().await;
+            }
+            nursery.cancel_within("the process is ending", Duration::from_millis(100));
+        }
+    };
+    engine.spawn("shutdown", watch);
+    let ended = nursery.ended();
+    let clock = engine.clock();
+    let done = parker.wait_until(ended, wake, clock.now() + ENDING_TAKES, clock);
+    engine.logbook.close();
+    if done {
+        return Vec::new();
+    }
+    let census = nursery.census().alive();
+    census.iter().skip(1).map(|entry| entry.name.to_string()).collect()
+}
+
+/// Before a fork: nothing else may change the register of descriptors until it is over.
+pub fn before_fork() {
+    descriptor::lock_for_fork();
+}
+
+/// After a fork, in the parent.
+pub fn after_fork_in_parent() {
+    descriptor::unlock_after_fork_in_parent();
+}
+
+/// After a fork, in the child: its copies of our descriptors are closed without running a destructor, and the engine is out of bounds.
+pub fn after_fork_in_child() {
+    if ENGINE.get().is_some() {
+        FORKED.store(true, Ordering::SeqCst);
+    }
+    descriptor::close_all_in_child();
+}

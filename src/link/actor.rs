@@ -1,0 +1,231 @@
+//! The loop that owns the wire: next, tell the conversation, write. The only code that touches a transport between open and close.
+//!
+//! # Invariants
+//! 1. Only the actor touches the transport. Handles hold a mailbox, never a port.
+//! 2. Nothing in here waits but `next`, and nothing in `next` loses bytes when another arm is ready first.
+//! 3. At most [`IN_KERNEL`] of output is in the kernel where the line is slower than the machine, so that an urgent message is not behind more.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::conversation::Conversation;
+use super::job::{Closing, Request};
+use super::ticket::Gauge;
+use crate::clock::{Clock, Moment, Timer};
+use crate::transport::Transport;
+
+/// How much output the kernel may hold, in line time.
+const IN_KERNEL: Duration = Duration::from_millis(20);
+
+/// Unread raw input beyond this stays with the kernel, whose flow control then holds the instrument.
+const MOST_UNREAD: usize = 1 << 20;
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum End {
+    /// It was told to.
+    Closed(Closing),
+    /// The port went away.
+    Lost(io::Error),
+}
+
+/// See the module.
+pub struct Actor {
+    pipe: Box<dyn Transport>,
+    /// What is being said. Public to the session, which ends it.
+    pub conversation: Conversation,
+    inbox: mpsc::UnboundedReceiver<Request>,
+    clock: Clock,
+    timer: Timer,
+    pace: Pace,
+    gauge: Arc<Gauge>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
+enum Event {
+    Asked(Option<Request>),
+    Heard(usize),
+    Wrote(usize),
+    Due,
+    Lost(io::Error),
+}
+
+impl Actor {
+    /// An actor for an open pipe. `gauge` shows others what goes on.
+    pub fn new(
+        pipe: Box<dyn Transport>,
+        conversation: Conversation,
+        inbox: mpsc::UnboundedReceiver<Request>,
+        clock: Clock,
+        gauge: Arc<Gauge>,
+    ) -> Actor {
+        let timer = clock.timer();
+        let pace = Pace { speed: pipe.bytes_per_second(), empty_at: clock.now(), retry_at: Moment::NEVER };
+        Actor { pipe, conversation, inbox, clock, timer, pace, gauge }
+    }
+
+    /// Runs until told to close, or until the port is lost.
+    pub async fn run(&mut self) -> End {
+        loop {
+            let event = poll_fn(|cx| self.poll_next(cx)).await;
+            let now = self.clock.stamp();
+            match event {
+                Event::Asked(Some(Request::Close(why))) => return End::Closed(why),
+                Event::Asked(None) => return End::Closed(Closing::Forgotten),
+                Event::Asked(Some(request)) => self.conversation.request(request, now),
+                Event::Heard(n) => self.conversation.read(n, now),
+                Event::Wrote(n) => self.conversation.wrote(n, now),
+                Event::Due => {}
+                Event::Lost(error) => return End::Lost(error),
+            }
+            if let Err(error) = self.advance() {
+                return End::Lost(error);
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(request) = self.inbox.poll_recv(cx) {
+            return Poll::Ready(Event::Asked(request));
+        }
+        if self.conversation.input.len() < MOST_UNREAD
+            && let Poll::Ready(read) = self.pipe.poll_read(cx, &mut self.conversation.input)
+        {
+            return Poll::Ready(read.map_or_else(Event::Lost, Event::Heard));
+        }
+        if let Some(rest) = self.conversation.to_write()
+            && let Poll::Ready(wrote) = self.poll_write(cx, &rest)
+        {
+            return Poll::Ready(wrote.map_or_else(|error| self.lost_writing(error), Event::Wrote));
+        }
+        let deadline = self.conversation.next_deadline(self.clock.now()).min(self.pace.retry_at);
+        self.timer.set(deadline);
+        self.timer.poll_expired(cx).map(|()| Event::Due)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, rest: &Bytes) -> Poll<io::Result<usize>> {
+        self.pace.retry_at = Moment::NEVER;
+        let now = self.clock.now();
+        let room = self.pace.room(now, &*self.pipe);
+        let Some(chunk) = rest.get(..rest.len().min(room)).filter(|chunk| !chunk.is_empty()) else {
+            self.pace.retry_at = now + IN_KERNEL / 4;
+            return Poll::Pending;
+        };
+        let wrote = self.pipe.poll_write(cx, chunk);
+        if let Poll::Ready(Ok(n)) = &wrote {
+            self.pace.wrote(*n, now);
+        }
+        wrote
+    }
+
+    /// A write fails where the port has gone; what it said before that is still worth hearing.
+    fn lost_writing(&mut self, error: io::Error) -> Event {
+        let now = self.clock.stamp();
+        if let Ok(n) = self.pipe.read_now(&mut self.conversation.input)
+            && n > 0
+        {
+            self.conversation.read(n, now);
+        }
+        Event::Lost(error)
+    }
+
+    fn advance(&mut self) -> io::Result<()> {
+        let now = self.clock.stamp();
+        while self.conversation.next_turn(now).is_some() {
+            // What is in the kernel by now was said before the question: it is not its answer.
+            let n = self.pipe.read_now(&mut self.conversation.input)?;
+            if n > 0 {
+                self.conversation.read(n, now);
+            }
+            if let Some(id) = self.conversation.next_turn(now) {
+                self.conversation.begin(id, now);
+            }
+        }
+        self.conversation.expire(now);
+        if self.conversation.cut(now) {
+            self.pipe.discard_output();
+            self.pace.empty_at = now.moment;
+        }
+        if self.conversation.take_discard() {
+            self.pipe.discard_input();
+        }
+        self.gauge.busy.store(!self.conversation.is_idle(), Ordering::Relaxed);
+        self.gauge.show(self.conversation.counts());
+        Ok(())
+    }
+
+    /// Last words: writes `frame`, whatever is queued, until `deadline`. What stood in the way is discarded first.
+    pub async fn last_words(&mut self, frame: Bytes, deadline: Moment) -> bool {
+        let clock = self.clock.clone();
+        self.pipe.discard_output();
+        let mut rest = frame;
+        let written = clock
+            .until(
+                deadline,
+                poll_fn(|cx| {
+                    while !rest.is_empty() {
+                        match self.pipe.poll_write(cx, &rest) {
+                            Poll::Ready(Ok(n)) => rest = rest.slice(n.min(rest.len())..),
+                            Poll::Ready(Err(_)) => return Poll::Ready(false),
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
+                    Poll::Ready(true)
+                }),
+            )
+            .await;
+        written.unwrap_or(false)
+    }
+
+    /// Waits until what was written has left the machine, or `deadline`; what is left then is discarded.
+    pub async fn drain(&mut self, deadline: Moment) {
+        while self.pipe.queued_output() > 0 && self.clock.now() < deadline {
+            self.clock.sleep(Duration::from_millis(5)).await;
+        }
+        self.pipe.discard_output();
+    }
+
+    /// The pipe, for closing.
+    pub fn into_pipe(self) -> Box<dyn Transport> {
+        self.pipe
+    }
+}
+
+/// How much may be written to a line that is slower than the machine.
+struct Pace {
+    speed: Option<f64>,
+    /// When the kernel's queue is empty at the latest, if the line moves.
+    empty_at: Moment,
+    retry_at: Moment,
+}
+
+impl Pace {
+    fn room(&self, now: Moment, pipe: &dyn Transport) -> usize {
+        let Some(speed) = self.speed else { return usize::MAX };
+        let most = at_least_one(speed * IN_KERNEL.as_secs_f64());
+        if now >= self.empty_at {
+            return most;
+        }
+        most.saturating_sub(pipe.queued_output())
+    }
+
+    fn wrote(&mut self, n: usize, now: Moment) {
+        if let Some(speed) = self.speed {
+            #[expect(clippy::cast_precision_loss, reason = "a chunk of a few bytes")]
+            let takes = Duration::from_secs_f64(n as f64 / speed.max(1.0));
+            self.empty_at = self.empty_at.max(now) + takes;
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number, cut on purpose")]
+fn at_least_one(bytes: f64) -> usize {
+    bytes.max(1.0) as usize
+}

@@ -1,0 +1,110 @@
+//! Messages on their way to an iterator: bounded, fetched in batches, never blocking the actor.
+//!
+//! When full, the oldest is dropped and counted: an instrument that talks on must not stop the wire, and the newest reading is the one wanted.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::ticket::{Answer, Heard, Pending, Verdict};
+use crate::error::{Effect, LinkError};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Feed {
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Heard>,
+    waker: Option<Waker>,
+    /// How it ended: `Some(None)` in peace.
+    ended: Option<Option<LinkError>>,
+    dropped: u64,
+}
+
+/// The most that goes over in one batch, so that one reader cannot hold the loop.
+const BATCH: usize = 512;
+
+impl Feed {
+    /// An empty one.
+    pub fn new(capacity: usize) -> Arc<Feed> {
+        Arc::new(Feed { capacity: capacity.max(1), state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message.
+    pub fn push(&self, heard: Heard) {
+        let mut state = self.state();
+        if state.ended.is_some() {
+            return;
+        }
+        if state.items.len() >= self.capacity {
+            state.items.pop_front();
+            state.dropped += 1;
+        }
+        state.items.push_back(heard);
+        wake(state);
+    }
+
+    /// Ends it, by an error or in peace. What is in it can still be fetched; the first ending stands.
+    pub fn end(&self, error: Option<LinkError>) {
+        let mut state = self.state();
+        state.ended.get_or_insert(error);
+        wake(state);
+    }
+
+    /// A wait for the next batch.
+    ///
+    /// *Cancel safety*: messages stay in the feed until a batch is claimed.
+    pub fn next(self: &Arc<Self>) -> NextBatch {
+        NextBatch { feed: self.clone(), cancelled: false }
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// See [`Feed::next`].
+#[derive(Debug)]
+pub struct NextBatch {
+    feed: Arc<Feed>,
+    cancelled: bool,
+}
+
+impl Pending for NextBatch {
+    fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if self.cancelled {
+            return Poll::Ready(Err(LinkError::Cancelled { effect: Effect::NeverStarted, about: Box::default() }));
+        }
+        let mut state = self.feed.state();
+        if !state.items.is_empty() {
+            let many = state.items.len().min(BATCH);
+            let batch = state.items.drain(..many).collect();
+            return Poll::Ready(Ok(Answer::Batch(batch, state.dropped)));
+        }
+        if let Some(ended) = &mut state.ended {
+            return Poll::Ready(match ended.take() {
+                Some(error) => Err(error),
+                None => Ok(Answer::End(state.dropped)),
+            });
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn cancel(&mut self) {
+        self.cancelled = true;
+        wake(self.feed.state());
+    }
+}

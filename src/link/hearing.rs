@@ -1,0 +1,177 @@
+//! What incoming bytes mean: a late reply, the reply, or something nobody asked for.
+
+use bytes::Bytes;
+
+use super::conversation::{Conversation, Current, Debt, Owed};
+use super::job::{Want, What};
+use super::ticket::{Answer, Heard};
+use super::trace::{Direction, Event};
+use crate::clock::{Moment, Stamp};
+use crate::error::{LinkError, Shown};
+
+impl Conversation {
+    /// `n` bytes have been added to `input`.
+    pub fn read(&mut self, n: usize, at: Stamp) {
+        let from = self.input.len().saturating_sub(n);
+        self.trace.wire(at, Direction::In, Bytes::copy_from_slice(self.input.get(from..).unwrap_or_default()));
+        self.counts.read += u64::try_from(n).unwrap_or(0);
+        self.counts.last = Some(at);
+        self.last_heard = Some(at);
+        if let Some(Debt { owed: Owed::Anything, until, .. }) = &mut self.debt {
+            *until = (*until).min(at.moment + self.rules.settle);
+        }
+        self.hear(at);
+    }
+
+    /// Gives what has come to whom it belongs.
+    pub(super) fn hear(&mut self, at: Stamp) {
+        loop {
+            let went_on = match (&self.debt, &self.current) {
+                (_, Some(Current::Resync { .. })) => self.hear_resync(at),
+                (Some(debt), _) if !debt.unwritten => self.hear_late(at),
+                (_, Some(Current::Query(asked))) if asked.written => self.hear_reply(at),
+                (_, Some(Current::Talk(_))) => self.serve_talk(at),
+                _ => self.hear_unasked(at),
+            };
+            if !went_on {
+                break;
+            }
+        }
+        self.serve_receives(at);
+        self.serve_reads(at.moment);
+    }
+
+    fn hear_reply(&mut self, at: Stamp) -> bool {
+        let Some(Current::Query(asked)) = &self.current else { return false };
+        let What::Query { framing, .. } = &asked.job.what else { return false };
+        let verdict = match framing.take(&mut self.input) {
+            Ok(None) => return false,
+            Ok(Some(body)) => Ok(Answer::Message(Heard { body, at }, Vec::new())),
+            Err(error) => Err(error.to_string()),
+        };
+        let Some(Current::Query(asked)) = self.current.take() else { return false };
+        let verdict = verdict.map_err(|why| {
+            let about = self.about(&asked.job, asked.started, at.moment);
+            self.owe_anything(at.moment);
+            LinkError::Frame { about, why }
+        });
+        if verdict.is_ok() {
+            self.counts.exchanges += 1;
+        }
+        self.give(asked.job, verdict, at.moment);
+        self.restore_stale(at.moment);
+        true
+    }
+
+    /// The reply that was owed: dropped, and the line has to be quiet before the next question.
+    fn hear_late(&mut self, at: Stamp) -> bool {
+        let Some(Debt { owed, .. }) = &self.debt else { return false };
+        let late = match owed {
+            Owed::Message(framing) => match framing.take(&mut self.input) {
+                Ok(None) => return false,
+                Ok(Some(body)) => body,
+                Err(_) => std::mem::take(&mut self.input).freeze(),
+            },
+            Owed::Bytes(want) => match cut(&mut self.input, want) {
+                Some(bytes) => bytes,
+                None => return false,
+            },
+            Owed::Anything => {
+                if self.input.is_empty() {
+                    return false;
+                }
+                let dropped = super::turns::taken(&mut self.input);
+                self.drop_late(dropped, at);
+                return false;
+            }
+        };
+        self.debt = None;
+        self.settling = Some(at.moment + self.rules.drain);
+        self.drop_late(late, at);
+        self.restore_stale(at.moment);
+        true
+    }
+
+    fn drop_late(&mut self, data: Bytes, at: Stamp) {
+        self.counts.late += 1;
+        self.trace.push(Event { at, direction: Direction::Note, data, note: "late".to_owned() });
+    }
+
+    fn hear_resync(&mut self, at: Stamp) -> bool {
+        let Some(Current::Resync { written, .. }) = &self.current else { return false };
+        let (Some(resync), Some(framing)) = (&self.rules.resync, &self.rules.framing) else { return false };
+        let body = match framing.take(&mut self.input) {
+            Ok(None) => return false,
+            Ok(Some(body)) => body,
+            Err(_) => std::mem::take(&mut self.input).freeze(),
+        };
+        if *written && resync.answer.is_match(&body) {
+            self.trace.note(at, format!("in step again: {}", Shown(&body)));
+            self.current = None;
+            self.debt = None;
+        } else {
+            self.drop_late(body, at);
+        }
+        true
+    }
+
+    fn hear_unasked(&mut self, at: Stamp) -> bool {
+        let Some(framing) = &self.rules.framing else { return false };
+        match framing.take(&mut self.input) {
+            Ok(None) => false,
+            Ok(Some(body)) => {
+                self.deliver_unasked(body, at);
+                true
+            }
+            Err(error) => {
+                self.trace.note(at, format!("unreadable: {error}"));
+                true
+            }
+        }
+    }
+
+    pub(super) fn deliver_unasked(&mut self, body: Bytes, at: Stamp) {
+        if self.unasked.arrived(Heard { body, at }) {
+            self.counts.dropped += 1;
+            self.trace.note(at, "an unasked message was dropped: nobody has fetched the last thousand");
+        }
+        self.serve_receives(at);
+    }
+
+    fn serve_receives(&mut self, _at: Stamp) {
+        while !self.is_lending() {
+            let Some((waiting, heard)) = self.unasked.serve() else { return };
+            self.lend(waiting.job, Answer::Message(heard, Vec::new()));
+        }
+    }
+
+    /// Raw reads outside exchanges, first come, first served, while the line is nobody's.
+    fn serve_reads(&mut self, now: Moment) {
+        if self.current.is_some() || self.debt.is_some() || self.reads.is_empty() {
+            return;
+        }
+        for waiting in &mut self.reads {
+            if waiting.deadline == Moment::NEVER {
+                waiting.deadline = now + waiting.job.limit;
+            }
+        }
+        while !self.is_lending() {
+            let Some(waiting) = self.reads.front() else { return };
+            let What::Read(want) = &waiting.job.what else { return };
+            let Some(bytes) = cut(&mut self.input, want) else { return };
+            if let Some(waiting) = self.reads.pop_front() {
+                self.lend(waiting.job, Answer::Bytes(bytes));
+            }
+        }
+    }
+}
+
+/// The first bytes of `input`, if there are as many as are wanted.
+pub(super) fn cut(input: &mut bytes::BytesMut, want: &Want) -> Option<Bytes> {
+    let n = match want {
+        Want::Exactly(n) => (input.len() >= *n).then_some(*n)?,
+        Want::Until(end) => memchr::memmem::find(input, end)? + end.len(),
+        Want::Some(most) => (!input.is_empty()).then_some(input.len().min(*most))?,
+    };
+    Some(input.split_to(n).freeze())
+}

@@ -1,0 +1,127 @@
+//! What can be asked of an actor. Data only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use regex::bytes::Regex;
+
+use super::feed::Feed;
+use super::ticket::Reply;
+use crate::clock::Moment;
+use crate::framing::Framing;
+
+/// A letter to the actor.
+#[expect(missing_docs, reason = "the fields are what the variant names")]
+#[derive(Debug)]
+pub enum Request {
+    /// Something to do, with a reply to give.
+    Do(Job),
+    /// The asker of this job has left.
+    Cancel(u64),
+    /// Somebody claimed a value that others wait behind.
+    Claimed,
+    /// The exchange is over. `clean`: its body ended without an error, so what it did not fetch it did not want.
+    EndTalk { talk: u64, clean: bool },
+    /// Somebody wants a copy of unasked messages.
+    Subscribe { id: u64, pattern: Option<Regex>, feed: Arc<Feed> },
+    /// Asks again and again.
+    Poll(Poll),
+    /// A subscription or a poll has no reader any more.
+    Unsubscribe(u64),
+    /// End of the session.
+    Close(Closing),
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// `stop()`, or the end of the scope.
+    Stopped,
+    /// Nothing refers to it any more.
+    Forgotten,
+    /// The process ends.
+    Exit,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub struct Job {
+    /// Its ticket's number.
+    pub id: u64,
+    /// The exchange it is part of.
+    pub talk: Option<u64>,
+    /// What.
+    pub what: What,
+    /// How long it may take, counted from the first byte written, or from its turn where it writes nothing.
+    pub limit: Duration,
+    /// How long it may wait for its turn.
+    pub turn: Duration,
+    /// When it was asked.
+    pub asked: Moment,
+    /// Where the verdict goes.
+    pub reply: Sink,
+}
+
+/// Where a verdict goes.
+#[derive(Debug)]
+pub enum Sink {
+    /// To a ticket.
+    Ticket(Reply),
+    /// To a poll, which goes on or ends by it.
+    Poll(u64),
+}
+
+/// What a job does.
+#[expect(missing_docs, reason = "the fields are what the variant names")]
+#[derive(Debug)]
+pub enum What {
+    /// Write a command, give back the reply to it.
+    Query { command: Bytes, frame: Bytes, framing: Framing },
+    /// Hold the line for a conversation.
+    Talk,
+    /// Write.
+    Send { command: Bytes, frame: Bytes, urgent: bool, raw: bool },
+    /// The next message that was not a reply (in an exchange: that came); others than `pattern` are passed over.
+    Receive { pattern: Option<Regex>, framing: Option<Framing> },
+    /// Raw bytes.
+    Read(Want),
+    /// Throw away what has come and was not read.
+    Discard,
+}
+
+/// How many raw bytes.
+#[derive(Clone, Debug)]
+pub enum Want {
+    /// Exactly so many.
+    Exactly(usize),
+    /// Up to and including this.
+    Until(Bytes),
+    /// What there is, at least one, at most so many.
+    Some(usize),
+}
+
+/// A question that is asked at a steady pace.
+#[derive(Debug)]
+pub struct Poll {
+    /// Its number, by which it is ended.
+    pub id: u64,
+    /// As given.
+    pub command: Bytes,
+    /// As written.
+    pub frame: Bytes,
+    /// How the reply ends.
+    pub framing: Framing,
+    /// From one asking to the next; zero: as soon as the answer is there.
+    pub every: Duration,
+    /// How often at most.
+    pub count: Option<u64>,
+    /// For each reply.
+    pub limit: Duration,
+    /// For each turn.
+    pub turn: Duration,
+    /// Whether a failure is passed over instead of ending it.
+    pub skip_errors: bool,
+    /// Where the readings go.
+    pub feed: Arc<Feed>,
+}

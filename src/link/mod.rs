@@ -1,0 +1,293 @@
+//! Links: a transport, a framing and the loop that owns both. Here is the handle: what it is made of, and its phases.
+//!
+//! A query's way: a [`Link`] puts a job in the mailbox and holds a ticket; `actor.rs` runs the wire; `conversation.rs` decides; the reply wakes the ticket.
+
+pub mod actor;
+pub mod berths;
+pub mod conversation;
+pub mod feed;
+mod hearing;
+pub mod job;
+pub mod opener;
+mod output;
+mod poll;
+pub mod session;
+pub mod setup;
+mod talk;
+pub mod ticket;
+pub mod trace;
+mod turns;
+mod unasked;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::{Clock, Moment};
+use crate::error::{Evidence, LinkError, OpenError};
+use crate::framing::Framing;
+use conversation::{Resync, Rules};
+use job::{Closing, Job, Request, Sink, What};
+use opener::Opener;
+use session::Session;
+use ticket::{Counts, Gauge, Pending, Ticket, Verdict, next_id, ticket};
+use trace::Trace;
+
+/// How loud a line in the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Worth knowing.
+    Info,
+    /// Something went wrong that somebody will hear of.
+    Warning,
+    /// Something of ours is stuck or broken.
+    Error,
+}
+
+/// Where log lines go; must not block.
+pub type Log = Arc<dyn Fn(Level, String) + Send + Sync>;
+
+/// What a link was made with.
+pub struct Config {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The port in words.
+    pub port: Arc<str>,
+    /// How its pipe is opened.
+    pub opener: Box<dyn Opener>,
+    /// How messages end.
+    pub framing: Option<Framing>,
+    /// The time limit of an exchange, where none is given.
+    pub limit: Duration,
+    /// See [`Rules::drain`].
+    pub drain: Duration,
+    /// See [`Rules::settle`].
+    pub settle: Duration,
+    /// See [`Rules::resync`].
+    pub resync: Option<Resync>,
+    /// How many events the trace keeps.
+    pub trace: usize,
+    /// How long closing may wait for output to leave.
+    pub close_timeout: Duration,
+    /// Last words, framed, that Rust writes where Python cannot.
+    pub park: Option<Bytes>,
+    /// Where log lines go.
+    pub log: Log,
+}
+
+impl Config {
+    fn rules(&self) -> Rules {
+        Rules {
+            name: self.name.clone(),
+            port: self.port.clone(),
+            framing: self.framing.clone(),
+            drain: self.drain,
+            settle: self.settle,
+            resync: self.resync.clone(),
+            limit: self.limit,
+        }
+    }
+}
+
+/// Where a link stands.
+pub(crate) enum Phase {
+    /// Nothing is open.
+    Closed,
+    /// On the way.
+    Opening(Arc<Session>),
+    /// Usable.
+    Open(Arc<Session>),
+    /// On the way down.
+    Closing(Arc<Session>),
+    /// The port went away; stays until `stop()` or `setup()`.
+    Lost { session: Arc<Session>, cause: Arc<io::Error> },
+}
+
+impl Phase {
+    fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Phase::Closed => None,
+            Phase::Opening(session) | Phase::Open(session) | Phase::Closing(session) | Phase::Lost { session, .. } => Some(session),
+        }
+    }
+}
+
+/// A link. Shared by its faces (through a [`Tether`]), its session and whoever looks at it.
+pub struct Link {
+    /// What it was made with.
+    pub config: Config,
+    /// The last events on its wire.
+    pub trace: Arc<Trace>,
+    phase: Mutex<Phase>,
+    gauge: Arc<Gauge>,
+}
+
+impl Link {
+    /// A closed link; nothing is touched yet.
+    pub fn new(config: Config) -> Arc<Link> {
+        let trace = Arc::new(Trace::new(config.trace));
+        Arc::new(Link { config, trace, phase: Mutex::new(Phase::Closed), gauge: Arc::default() })
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The word for where it stands.
+    pub fn state(&self) -> &'static str {
+        match &*self.phase() {
+            Phase::Closed => "closed",
+            Phase::Opening(_) => "opening",
+            Phase::Open(_) => "open",
+            Phase::Closing(_) => "closing",
+            Phase::Lost { .. } => "lost",
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(&*self.phase(), Phase::Open(_))
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(&*self.phase(), Phase::Closing(_) | Phase::Lost { .. })
+    }
+
+    fn session(&self) -> Option<Arc<Session>> {
+        self.phase().session().cloned()
+    }
+
+    /// Moves on, if `session` is still the one that counts.
+    fn enter(&self, session: &Arc<Session>, next: Phase) {
+        let mut phase = self.phase();
+        if phase.session().is_some_and(|current| Arc::ptr_eq(current, session)) {
+            *phase = next;
+        }
+    }
+
+    /// Exchanges, bytes, and the like, so far.
+    pub fn counts(&self) -> Counts {
+        self.gauge.counts()
+    }
+
+    fn log(&self, level: Level, line: String) {
+        (self.config.log)(level, line);
+    }
+
+    fn about(&self, command: Option<Bytes>) -> Box<Evidence> {
+        Box::new(Evidence { link: self.config.name.clone(), port: self.config.port.clone(), command, ..Evidence::default() })
+    }
+
+    fn closed(&self, why: &str) -> LinkError {
+        LinkError::Closed { about: self.about(None), why: why.to_owned() }
+    }
+
+    fn busy(&self, why: String) -> LinkError {
+        LinkError::Busy { about: self.about(None), why }
+    }
+
+    fn open_failed(&self, cause: OpenError, port: &str, elapsed: Duration) -> LinkError {
+        let mut about = self.about(None);
+        about.port = Arc::from(port);
+        about.elapsed = Some(elapsed);
+        LinkError::Open { about, cause }
+    }
+
+    /// The mailbox of the actor, or why there is none.
+    fn mailbox(&self, command: Option<&Bytes>, now: Moment) -> Result<tokio::sync::mpsc::UnboundedSender<Request>, LinkError> {
+        let mut about = self.about(command.cloned());
+        let why = match &*self.phase() {
+            Phase::Open(session) => return Ok(session.mailbox.clone()),
+            Phase::Lost { cause, .. } => {
+                about.tail = self.trace.tail(now);
+                about.elapsed = Some(Duration::ZERO);
+                return Err(LinkError::Lost { about, cause: cause.clone() });
+            }
+            Phase::Closed => "it is not set up; enter it with `async with`, or await its setup()",
+            Phase::Opening(_) => "it is still being set up",
+            Phase::Closing(_) => "it is being stopped",
+        };
+        Err(LinkError::Closed { about, why: why.to_owned() })
+    }
+
+    /// Asks for something; the ticket is the wait.
+    pub fn ask(&self, what: What, talk: Option<u64>, limit: Duration, turn: Duration, clock: &Clock) -> Ticket {
+        let asked = clock.now();
+        let command = match &what {
+            What::Query { command, .. } | What::Send { command, .. } => Some(command),
+            _ => None,
+        };
+        let id = next_id();
+        match self.mailbox(command, asked) {
+            Ok(mailbox) => {
+                let (ticket, reply) = ticket(id, &self.config.name, Some(mailbox.clone()));
+                let job = Job { id, talk, what, limit, turn, asked, reply: Sink::Ticket(reply) };
+                // If the actor has just ended, the job's reply is dropped with it, and says so.
+                let _ = mailbox.send(Request::Do(job));
+                ticket
+            }
+            Err(error) => {
+                let (ticket, reply) = ticket(id, &self.config.name, None);
+                reply.give(Err(error));
+                ticket
+            }
+        }
+    }
+
+    /// Tells the actor something that has no answer.
+    ///
+    /// *Errors*: the link is not open.
+    pub fn tell(&self, request: Request, clock: &Clock) -> Result<(), LinkError> {
+        let mailbox = self.mailbox(None, clock.now())?;
+        mailbox.send(request).map_err(|_| self.closed("it was stopped"))
+    }
+
+    /// Tells the session, if there is one, to end. Does not wait.
+    pub fn end(&self, why: Closing) {
+        if let Some(session) = self.session() {
+            session.close(why);
+        }
+    }
+
+    /// Waits until no session is left.
+    pub async fn over(&self) {
+        if let Some(session) = self.session() {
+            session.over().await;
+        }
+    }
+
+    /// Where it was set up, if it is.
+    pub fn set_up_at(&self) -> Option<String> {
+        self.session().map(|session| session.place.clone())
+    }
+}
+
+/// What faces, iterators and pending operations hold: when the last is dropped, the link closes itself.
+///
+/// Dropping never waits: it only posts the order.
+pub struct Tether(pub Arc<Link>);
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        self.0.end(Closing::Forgotten);
+    }
+}
+
+/// A pending operation that keeps its link from being forgotten.
+pub struct Held<P> {
+    /// What is awaited.
+    pub pending: P,
+    /// For whose sake.
+    pub tether: Arc<Tether>,
+}
+
+impl<P: Pending> Pending for Held<P> {
+    fn poll_claim(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Verdict> {
+        self.pending.poll_claim(cx)
+    }
+
+    fn cancel(&mut self) {
+        self.pending.cancel();
+    }
+}

@@ -1,0 +1,178 @@
+//! Frames on their way out, in order. Pure: it says what to write next and learns how much of it went; the actor writes.
+//!
+//! # Invariants
+//! 1. A frame that was begun is written whole before the next, unless an urgent one cuts it.
+//! 2. A frame not one byte of which was written can be taken back as if it had never been asked for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use super::job::Job;
+use crate::clock::Moment;
+
+/// How long an urgent frame waits for the one being written before it cuts it. Half of the 50 ms an abort may take; the rest is the line's.
+const BEFORE_CUTTING: Duration = Duration::from_millis(20);
+
+/// A send on its way out.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) job: Job,
+    pub(super) deadline: Moment,
+    pub(super) started: Option<Moment>,
+}
+
+/// Whose frame it is.
+#[derive(Debug)]
+pub(super) enum Owner {
+    /// A send or a raw write, which is done when its frame is.
+    Send(Box<Sending>),
+    /// The query with this number.
+    Query(u64),
+    /// The resync command.
+    Resync,
+    /// Its asker has left after it was begun.
+    Nobody,
+}
+
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) rest: Bytes,
+    pub(super) whole: usize,
+    pub(super) owner: Owner,
+}
+
+impl Frame {
+    pub(super) fn new(bytes: Bytes, owner: Owner) -> Frame {
+        Frame { whole: bytes.len(), rest: bytes, owner }
+    }
+
+    pub(super) fn is_begun(&self) -> bool {
+        self.rest.len() < self.whole
+    }
+
+    fn id(&self) -> Option<u64> {
+        match &self.owner {
+            Owner::Send(sending) => Some(sending.job.id),
+            Owner::Query(id) => Some(*id),
+            Owner::Resync | Owner::Nobody => None,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    frames: VecDeque<Frame>,
+    urgent: usize,
+    cut_at: Option<Moment>,
+}
+
+impl Output {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(super) fn front(&self) -> Option<&Frame> {
+        self.frames.front()
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Frame> {
+        self.frames.front_mut()
+    }
+
+    /// A send whose deadline has passed.
+    pub(super) fn overdue(&self, now: Moment) -> Option<u64> {
+        self.sends().find(|sending| sending.deadline <= now).map(|sending| sending.job.id)
+    }
+
+    /// When the next send is overdue.
+    pub(super) fn next_deadline(&self) -> Moment {
+        self.sends().map(|sending| sending.deadline).min().unwrap_or(Moment::NEVER)
+    }
+
+    fn sends(&self) -> impl Iterator<Item = &Sending> {
+        self.frames.iter().filter_map(|frame| match &frame.owner {
+            Owner::Send(sending) => Some(&**sending),
+            _ => None,
+        })
+    }
+
+    /// The sends of exchange `talk`.
+    pub(super) fn of_talk(&self, talk: u64) -> Vec<u64> {
+        self.sends().filter(|sending| sending.job.talk == Some(talk)).map(|sending| sending.job.id).collect()
+    }
+
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.frames.push_back(frame);
+    }
+
+    /// Puts it before everything that was not begun, behind earlier urgent ones.
+    pub(super) fn push_urgent(&mut self, frame: Frame, now: Moment) {
+        let begun = self.frames.front().is_some_and(|front| front.is_begun() && self.urgent == 0);
+        let place = self.urgent + usize::from(begun);
+        self.frames.insert(place.min(self.frames.len()), frame);
+        self.urgent += 1;
+        self.cut_at.get_or_insert(now + BEFORE_CUTTING);
+    }
+
+    /// When the line is to be cleared for an urgent frame.
+    pub(super) fn cut_at(&self) -> Moment {
+        self.cut_at.unwrap_or(Moment::NEVER)
+    }
+
+    /// An urgent frame has waited long enough: takes out what stands before it, if it was begun. The actor then discards what the kernel holds.
+    pub(super) fn cut(&mut self) -> Option<Frame> {
+        self.cut_at = None;
+        let foreign = self.frames.front().is_some_and(|front| front.is_begun()) && self.frames.len() > self.urgent;
+        let urgent_in_front = self.frames.front().is_some_and(|front| matches!(&front.owner, Owner::Send(s) if is_urgent(&s.job)));
+        if foreign && !urgent_in_front { self.frames.pop_front() } else { None }
+    }
+
+    /// `n` bytes of the front frame went. Gives that frame back once it is whole.
+    pub(super) fn wrote(&mut self, n: usize) -> Option<Frame> {
+        let front = self.frames.front_mut()?;
+        front.rest.advance(n.min(front.rest.len()));
+        let urgent = matches!(&front.owner, Owner::Send(s) if is_urgent(&s.job));
+        if !front.rest.is_empty() {
+            return None;
+        }
+        if urgent {
+            self.urgent = self.urgent.saturating_sub(1);
+        }
+        if self.urgent == 0 {
+            self.cut_at = None;
+        }
+        self.frames.pop_front()
+    }
+
+    /// Takes out the frame of job `id` if it was not begun. A begun one is left, as nobody's, and its owner given back.
+    pub(super) fn withdraw(&mut self, id: u64) -> Option<(Owner, bool)> {
+        let index = self.frames.iter().position(|frame| frame.id() == Some(id))?;
+        let frame = self.frames.get_mut(index)?;
+        let begun = frame.is_begun();
+        if begun && !matches!(&frame.owner, Owner::Send(sending) if is_raw(&sending.job)) {
+            return Some((std::mem::replace(&mut frame.owner, Owner::Nobody), true));
+        }
+        // Raw bytes have no frame to keep whole: what has not gone does not go.
+        let frame = self.frames.remove(index)?;
+        if matches!(&frame.owner, Owner::Send(s) if is_urgent(&s.job)) {
+            self.urgent = self.urgent.saturating_sub(1);
+        }
+        Some((frame.owner, begun))
+    }
+
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = Frame> {
+        self.urgent = 0;
+        self.cut_at = None;
+        std::mem::take(&mut self.frames).into_iter()
+    }
+}
+
+fn is_urgent(job: &Job) -> bool {
+    matches!(job.what, super::job::What::Send { urgent: true, .. })
+}
+
+fn is_raw(job: &Job) -> bool {
+    matches!(job.what, super::job::What::Send { raw: true, .. })
+}

@@ -1,0 +1,94 @@
+//! Questions asked at a steady pace. Pure: says which is due and when the next one is; never drifts, and never asks twice at once.
+
+use std::time::Duration;
+
+use super::job::Poll;
+use super::ticket::{Answer, Verdict};
+use crate::clock::Moment;
+use crate::error::LinkError;
+
+#[derive(Debug, Default)]
+pub(super) struct Polls(Vec<Beat>);
+
+#[derive(Debug)]
+struct Beat {
+    poll: Poll,
+    start: Moment,
+    due: Moment,
+    asked: u64,
+    in_flight: bool,
+}
+
+impl Polls {
+    pub(super) fn add(&mut self, poll: Poll, now: Moment) {
+        self.0.push(Beat { poll, start: now, due: now, asked: 0, in_flight: false });
+    }
+
+    /// When the next question is due.
+    pub(super) fn next_due(&self) -> Moment {
+        self.0.iter().filter(|beat| !beat.in_flight).map(|beat| beat.due).min().unwrap_or(Moment::NEVER)
+    }
+
+    /// The next poll that is due: marks it as asked.
+    pub(super) fn take_due(&mut self, now: Moment) -> Option<&Poll> {
+        let beat = self.0.iter_mut().find(|beat| !beat.in_flight && beat.due <= now)?;
+        beat.in_flight = true;
+        beat.asked += 1;
+        Some(&beat.poll)
+    }
+
+    /// One question got its verdict. A poll that has all it wanted, or may not go on, ends.
+    pub(super) fn answered(&mut self, id: u64, verdict: Verdict, now: Moment) {
+        let Some(index) = self.0.iter().position(|beat| beat.poll.id == id) else { return };
+        let Some(beat) = self.0.get_mut(index) else { return };
+        beat.in_flight = false;
+        beat.due = next_beat(beat.start, beat.due, beat.poll.every, now);
+        let ending = match verdict {
+            Ok(Answer::Message(heard, _)) => {
+                beat.poll.feed.push(heard);
+                beat.poll.count.is_some_and(|count| beat.asked >= count).then_some(None)
+            }
+            Ok(_) => None,
+            Err(error) if beat.poll.skip_errors && !is_final(&error) => {
+                beat.poll.count.is_some_and(|count| beat.asked >= count).then_some(None)
+            }
+            Err(error) => Some(Some(error)),
+        };
+        if let Some(ending) = ending {
+            beat.poll.feed.end(ending);
+            self.0.remove(index);
+        }
+    }
+
+    /// Its reader has gone. Returns whether there was such a poll.
+    pub(super) fn remove(&mut self, id: u64) -> bool {
+        let before = self.0.len();
+        self.0.retain(|beat| beat.poll.id != id);
+        self.0.len() < before
+    }
+
+    pub(super) fn end(&mut self, error: impl Fn() -> LinkError) {
+        for beat in self.0.drain(..) {
+            beat.poll.feed.end(Some(error()));
+        }
+    }
+}
+
+fn is_final(error: &LinkError) -> bool {
+    matches!(error, LinkError::Lost { .. } | LinkError::Closed { .. })
+}
+
+/// The first beat of the grid that is still to come: a slow answer loses beats, it does not shift them.
+fn next_beat(start: Moment, due: Moment, every: Duration, now: Moment) -> Moment {
+    if every.is_zero() {
+        return now;
+    }
+    let next = due + every;
+    if next >= now {
+        return next;
+    }
+    let nanos = every.as_nanos();
+    let beats = now.since(start).as_nanos().div_ceil(nanos);
+    let offset = nanos.saturating_mul(beats);
+    start + Duration::from_nanos(u64::try_from(offset).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,268 @@
+//! One session of a link: find, open, run the actor, close. Its phases are what `state` shows.
+//!
+//! # Invariants
+//! 1. A session that did not open leaves nothing: no descriptor, no berth, no entry.
+//! 2. Every session ends: told, lost, forgotten or at exit, within `close_timeout` and a little; what is stuck is named.
+//! 3. The berth is given back by whoever closes the pipe, after it is closed.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::actor::{Actor, End};
+use super::berths::{Berth, Berths, Holder};
+use super::conversation::Conversation;
+use super::job::{Closing, Request};
+use super::opener::Place;
+use super::{Level, Link, Phase};
+use crate::clock::{Moment, Stamp};
+use crate::error::{LinkError, OpenError, OpenKind, Seconds};
+use crate::nursery::thread::on_thread;
+use crate::transport::Opened;
+
+/// What setup is to do about another link on the same port, and where it was called.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Where `setup()` was called, in words.
+    pub place: String,
+    /// Stop an idle link that holds the port.
+    pub replace: bool,
+    /// Entering a link that is already set up is an error.
+    pub once: bool,
+}
+
+/// A session, seen from the link.
+pub struct Session {
+    pub(super) mailbox: mpsc::UnboundedSender<Request>,
+    /// Told to give up opening.
+    pub(super) give_up: CancellationToken,
+    pub(super) opened: watch::Receiver<Option<Result<(), LinkError>>>,
+    pub(super) ended: watch::Receiver<bool>,
+    pub(super) place: String,
+    pub(super) since: Stamp,
+    /// Setups that wait for it, or whose success has not been claimed.
+    pub(super) interested: AtomicUsize,
+    /// Some setup's success was claimed: it is somebody's.
+    pub(super) kept: AtomicBool,
+    /// What did not end in time.
+    pub(super) stuck: Mutex<Vec<String>>,
+}
+
+impl Session {
+    /// Waits until it is over. *Cancel safety*: nothing is lost.
+    pub(super) async fn over(&self) {
+        // An error means that the session's task is gone, which is over too.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+
+    /// What did not end in time.
+    pub fn stuck(&self) -> Vec<String> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells it to end.
+    pub(super) fn close(&self, why: Closing) {
+        self.give_up.cancel();
+        // A session that has ended does not read its mail.
+        let _ = self.mailbox.send(Request::Close(why));
+    }
+}
+
+/// The task of a session.
+pub(super) struct Run {
+    pub(super) link: Arc<Link>,
+    pub(super) session: Arc<Session>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Request>,
+    pub(super) opened: watch::Sender<Option<Result<(), LinkError>>>,
+    pub(super) ended: watch::Sender<bool>,
+    pub(super) place: Place,
+    pub(super) berths: Berths,
+    pub(super) replace: bool,
+}
+
+impl Run {
+    pub(super) async fn run(self) {
+        let Run { link, session, inbox, opened, ended, place, berths, replace } = self;
+        let give_up = session.give_up.clone();
+        let opening = open(&link, &session, &place, &berths, replace);
+        let result = tokio::select! {
+            biased;
+            () = give_up.cancelled() => Err(link.closed("it was stopped while it was being set up")),
+            result = opening => result,
+        };
+        match result {
+            Err(error) => {
+                link.enter(&session, Phase::Closed);
+                opened.send_replace(Some(Err(error)));
+            }
+            Ok((pipe, berth)) => {
+                let clock = place.clock();
+                let conversation = link.new_conversation(&session, clock.stamp());
+                let mut actor = Actor::new(pipe, conversation, inbox, clock.clone(), link.gauge.clone());
+                link.enter(&session, Phase::Open(session.clone()));
+                opened.send_replace(Some(Ok(())));
+                let end = actor.run().await;
+                close(&link, &session, &place, actor, berth, end).await;
+            }
+        }
+        ended.send_replace(true);
+    }
+}
+
+async fn open(
+    link: &Arc<Link>,
+    session: &Arc<Session>,
+    place: &Place,
+    berths: &Berths,
+    replace: bool,
+) -> Result<(Box<dyn crate::transport::Transport>, Option<Berth>), LinkError> {
+    let clock = place.clock();
+    let opener = &link.config.opener;
+    let deadline = clock.now() + opener.limit();
+    let too_late = || OpenError::new(OpenKind::Refused, format!("no answer within {} s", Seconds(opener.limit())));
+    let fail = |cause: OpenError, port: &str| link.open_failed(cause, port, clock.now().since(session.since.moment));
+    let none = link.config.port.as_ref();
+    let (port, device) = clock
+        .until(deadline, opener.find(place))
+        .await
+        .unwrap_or_else(|| Err(too_late()))
+        .map_err(|cause| fail(cause, none))?;
+    let mut berth = None;
+    if let Some(device) = device {
+        berth = Some(take_berth(link, session, berths, device, replace, deadline, place).await?);
+    }
+    let opened = clock.until(deadline, opener.open(&port, &link.config.name, place)).await.unwrap_or_else(|| Err(too_late()));
+    let Opened { pipe, notices, .. } = opened.map_err(|cause| fail(cause, &port))?;
+    for notice in notices {
+        link.log(Level::Warning, format!("{}: {notice}", link.config.name));
+    }
+    Ok((pipe, berth))
+}
+
+async fn take_berth(
+    link: &Arc<Link>,
+    session: &Arc<Session>,
+    berths: &Berths,
+    device: u64,
+    replace: bool,
+    deadline: Moment,
+    place: &Place,
+) -> Result<Berth, LinkError> {
+    loop {
+        let holder = Holder {
+            link: Arc::downgrade(link),
+            name: link.config.name.clone(),
+            place: session.place.clone(),
+            since: session.since,
+        };
+        let other = match berths.take(device, holder) {
+            Ok(berth) => return Ok(berth),
+            Err(other) => other,
+        };
+        let clock = place.clock();
+        let held = other.link.upgrade().and_then(|other| other.session().map(|session| (other, session)));
+        let closing = match &held {
+            Some((other, session)) if replace && !other.gauge.busy.load(Ordering::Relaxed) && other.is_open() => {
+                link.log(Level::Info, format!("{} was set up on the same port ({}); it is stopped for {}", other.config.name, session.place, link.config.name));
+                session.close(Closing::Stopped);
+                true
+            }
+            Some((other, _)) => other.is_closing(),
+            // Its link is gone and its pipe is being closed.
+            None => true,
+        };
+        if !closing || clock.now() >= deadline {
+            let age = Seconds(clock.now().since(other.since.moment));
+            return Err(link.busy(format!(
+                "the link {} of this process has the port, set up {} {age} s ago; stop it first, or setup(replace=True)",
+                other.name, other.place
+            )));
+        }
+        match held {
+            Some((_, session)) => {
+                clock.until(deadline, session.over()).await;
+            }
+            None => clock.sleep(Duration::from_millis(2)).await,
+        }
+    }
+}
+
+async fn close(link: &Arc<Link>, session: &Arc<Session>, place: &Place, mut actor: Actor, berth: Option<Berth>, end: End) {
+    let clock = place.clock().clone();
+    let now = clock.stamp();
+    let deadline = now.moment + link.config.close_timeout;
+    let next = match end {
+        End::Closed(why) => {
+            link.enter(session, Phase::Closing(session.clone()));
+            let reason = match why {
+                Closing::Stopped => "it was stopped",
+                Closing::Forgotten => "nothing referred to it any more",
+                Closing::Exit => "the process is ending",
+            };
+            link.trace.note(now, format!("closed: {reason}"));
+            actor.conversation.end(&|about| LinkError::Closed { about, why: reason.to_owned() }, now);
+            if let (Closing::Forgotten | Closing::Exit, Some(park)) = (why, &link.config.park) {
+                let said = actor.last_words(park.clone(), deadline).await;
+                link.trace.note(clock.stamp(), if said { "parked" } else { "the parking message could not be written" });
+            }
+            actor.drain(deadline).await;
+            Phase::Closed
+        }
+        End::Lost(cause) => {
+            let cause = Arc::new(cause);
+            link.trace.note(now, format!("lost: {cause}"));
+            // Whoever asks from now on hears why; the port is closed behind it.
+            link.enter(session, Phase::Lost { session: session.clone(), cause: cause.clone() });
+            link.log(Level::Warning, format!("{} is gone ({}): {cause}", link.config.name, link.config.port));
+            actor.conversation.end(&|about| LinkError::Lost { about, cause: cause.clone() }, now);
+            Phase::Lost { session: session.clone(), cause }
+        }
+    };
+    let pipe = actor.into_pipe();
+    if pipe.close_blocks() {
+        close_on_thread(link, session, place, pipe, berth).await;
+    } else {
+        pipe.close();
+        drop(berth);
+    }
+    link.enter(session, next);
+}
+
+/// Closing may take a hundred times as long as the deadline if a driver is stuck; then it is named and left behind.
+const CLOSING_ITSELF: Duration = Duration::from_millis(500);
+
+async fn close_on_thread(link: &Arc<Link>, session: &Arc<Session>, place: &Place, pipe: Box<dyn crate::transport::Transport>, berth: Option<Berth>) {
+    let name = format!("labtether-close-{}", link.config.name);
+    let clock = place.clock();
+    let work = move || {
+        pipe.close();
+        drop(berth);
+    };
+    let closing = on_thread(place.nursery.census(), Some(place.nursery.id()), &name, work, drop);
+    match clock.until(clock.now() + CLOSING_ITSELF, closing).await {
+        Some(Ok(Some(()))) => {}
+        Some(Ok(None)) => link.log(Level::Error, format!("thread {name} panicked while closing {}", link.config.port)),
+        Some(Err(error)) => link.log(Level::Error, format!("no thread to close {} on: {error}", link.config.port)),
+        None => {
+            link.log(Level::Error, format!("thread {name} is stuck: the driver of {} does not close it", link.config.port));
+            session.stuck.lock().unwrap_or_else(PoisonError::into_inner).push(format!("thread {name} (the driver does not close the port)"));
+        }
+    }
+}
+
+impl Link {
+    fn new_conversation(&self, session: &Session, now: Stamp) -> Conversation {
+        let counts = self.gauge.counts();
+        let before = counts.last.is_some();
+        let mut conversation = Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), counts);
+        if before {
+            // What the session before was told may still be on its way.
+            conversation.settle_first(now);
+        }
+        self.trace.note(now, format!("open: {}", self.config.port));
+        conversation
+    }
+}

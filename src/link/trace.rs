@@ -1,0 +1,109 @@
+//! The last events on a wire, kept for looking at afterwards: traces, and the notes of errors.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::clock::{Moment, Stamp};
+use crate::error::{Seconds, Shown};
+
+/// Which way an event went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the instrument.
+    Out,
+    /// From the instrument.
+    In,
+    /// Neither: something happened to the link.
+    Note,
+}
+
+impl Direction {
+    /// The sign used in traces and transcripts.
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Direction::Out => ">",
+            Direction::In => "<",
+            Direction::Note => "!",
+        }
+    }
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When.
+    pub at: Stamp,
+    /// Which way.
+    pub direction: Direction,
+    /// The bytes, in the pieces in which they went.
+    pub data: Bytes,
+    /// What happened, in words; empty for plain traffic.
+    pub note: String,
+}
+
+/// How many events an error carries.
+const IN_AN_ERROR: usize = 6;
+
+/// A ring of events. Written by the actor, read by anyone.
+#[derive(Debug)]
+pub struct Trace {
+    capacity: usize,
+    events: Mutex<VecDeque<Event>>,
+}
+
+impl Trace {
+    /// Keeps the last `capacity` events; none at all if that is 0.
+    pub fn new(capacity: usize) -> Trace {
+        Trace { capacity, events: Mutex::default() }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one, and forgets the oldest when full.
+    pub fn push(&self, event: Event) {
+        if self.capacity == 0 {
+            return;
+        }
+        let mut ring = self.ring();
+        if ring.len() >= self.capacity {
+            ring.pop_front();
+        }
+        ring.push_back(event);
+    }
+
+    /// Traffic.
+    pub fn wire(&self, at: Stamp, direction: Direction, data: Bytes) {
+        self.push(Event { at, direction, data, note: String::new() });
+    }
+
+    /// Something that happened to the link.
+    pub fn note(&self, at: Stamp, note: impl Into<String>) {
+        self.push(Event { at, direction: Direction::Note, data: Bytes::new(), note: note.into() });
+    }
+
+    /// All that is kept, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.ring().iter().cloned().collect()
+    }
+
+    /// The last few as readable lines, timed against `now`.
+    pub fn tail(&self, now: Moment) -> Vec<String> {
+        let ring = self.ring();
+        let skip = ring.len().saturating_sub(IN_AN_ERROR);
+        ring.iter().skip(skip).map(|event| line(event, now)).collect()
+    }
+}
+
+fn line(event: &Event, now: Moment) -> String {
+    let ago = Seconds(now.since(event.at.moment));
+    let sign = event.direction.sign();
+    match (event.note.is_empty(), event.data.is_empty()) {
+        (true, _) => format!("{sign} {} ({ago} s before)", Shown(&event.data)),
+        (false, true) => format!("{sign} {} ({ago} s before)", event.note),
+        (false, false) => format!("{sign} {} {} ({ago} s before)", event.note, Shown(&event.data)),
+    }
+}

@@ -1,0 +1,415 @@
+//! Turn-taking: who has the line next, what is owed first, and when a wait has been long enough.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::conversation::{Asked, Conversation, Current, Debt, Owed};
+use super::job::{Job, Poll, Sink, What};
+use super::output::{Frame, Owner, Sending};
+use super::talk::Talk;
+use super::ticket::{Answer, next_id};
+use crate::clock::{Moment, Stamp};
+use crate::error::{Effect, LinkError, Seconds, Shown};
+
+impl Conversation {
+    /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
+    pub fn next_turn(&mut self, now: Stamp) -> Option<u64> {
+        while let Some(poll) = self.polls.take_due(now.moment) {
+            let job = question(poll, now.moment);
+            self.queue.push_back(job);
+        }
+        if self.current.is_some() || self.queue.is_empty() {
+            return None;
+        }
+        if self.debt.is_some() {
+            // Something that expects no answer need not wait for an answer.
+            let free = self.queue.iter().find(|job| !expects_reply(job)).map(|job| job.id);
+            let resync = self.rules.resync.is_some() && self.debt.as_ref().is_some_and(|debt| !debt.unwritten);
+            return free.or_else(|| if resync { self.queue.front().map(|job| job.id) } else { None });
+        }
+        if self.quiet_at(now.moment) > now.moment {
+            return self.queue.iter().find(|job| !expects_reply(job)).map(|job| job.id);
+        }
+        self.queue.front().map(|job| job.id)
+    }
+
+    /// When the line has been quiet for long enough to ask.
+    fn quiet_at(&mut self, now: Moment) -> Moment {
+        // Half a message is not the beginning of a reply to something that was not asked yet.
+        let half_heard = self.rules.framing.is_some() && !self.input.is_empty();
+        if half_heard {
+            self.settling.get_or_insert(now + self.rules.drain);
+        }
+        match (self.settling, self.last_heard) {
+            (Some(bound), Some(last)) => (last.moment + self.rules.settle).min(bound),
+            _ => now,
+        }
+    }
+
+    /// Gives job `id` the line.
+    pub fn begin(&mut self, id: u64, now: Stamp) {
+        let Some(index) = self.queue.iter().position(|job| job.id == id) else { return };
+        if let (Some(debt), Some(resync)) = (&self.debt, self.rules.resync.clone())
+            && self.queue.get(index).is_some_and(expects_reply)
+        {
+            let what = format!("resynchronising: {} is owed", debt.command.as_deref().map_or(String::new(), |c| Shown(c).to_string()));
+            self.trace.note(now, what);
+            self.output.push(Frame::new(resync.frame, Owner::Resync));
+            let deadline = now.moment + self.rules.limit;
+            self.current = Some(Current::Resync { since: now.moment, deadline, written: false });
+            return;
+        }
+        let Some(job) = self.queue.remove(index) else { return };
+        if expects_reply(&job) {
+            self.set_aside(now);
+        }
+        match &job.what {
+            What::Query { frame, .. } => {
+                self.output.push(Frame::new(frame.clone(), Owner::Query(job.id)));
+                let deadline = now.moment + job.limit;
+                let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
+                self.current = Some(Current::Query(Box::new(asked)));
+            }
+            What::Talk => {
+                let talk = Talk::new(job.id, now.moment, job.limit);
+                self.current = Some(Current::Talk(Box::new(talk)));
+                let id = job.id;
+                self.give(job, Ok(Answer::Number(id)), now.moment);
+            }
+            What::Discard => {
+                self.discard(now);
+                self.give(job, Ok(Answer::Nothing), now.moment);
+            }
+            What::Send { .. } | What::Read(_) | What::Receive { .. } => self.send(job, now),
+        }
+    }
+
+    /// What was there before the question is not its answer: messages are unasked, half ones too; raw bytes wait for the next read.
+    fn set_aside(&mut self, now: Stamp) {
+        self.settling = None;
+        if self.input.is_empty() {
+            return;
+        }
+        if self.rules.framing.is_some() {
+            let stray = std::mem::take(&mut self.input).freeze();
+            self.trace.note(now, format!("a message without an end: {}", Shown(&stray)));
+            self.deliver_unasked(stray, now);
+        } else {
+            let input = std::mem::take(&mut self.input);
+            self.stale.unsplit(input);
+        }
+    }
+
+    fn discard(&mut self, now: Stamp) {
+        let bytes = self.input.len() + self.stale.len();
+        let messages = self.unasked.forget();
+        self.input.clear();
+        self.stale.clear();
+        self.discard = true;
+        self.trace.note(now, format!("discarded {bytes} bytes and {messages} messages"));
+    }
+
+    /// Puts a frame on its way that nobody waits to be answered.
+    pub(super) fn send(&mut self, job: Job, now: Stamp) {
+        let What::Send { frame, urgent, .. } = &job.what else { return };
+        let (frame, urgent) = (frame.clone(), *urgent);
+        let deadline = now.moment + job.limit;
+        let sending = Owner::Send(Box::new(Sending { job, deadline, started: None }));
+        if urgent {
+            self.output.push_urgent(Frame::new(frame, sending), now.moment);
+        } else {
+            self.output.push(Frame::new(frame, sending));
+        }
+    }
+
+    /// What to write now.
+    pub fn to_write(&self) -> Option<Bytes> {
+        self.output.front().map(|frame| frame.rest.clone())
+    }
+
+    /// The first `n` bytes of what was to be written went.
+    pub fn wrote(&mut self, n: usize, now: Stamp) {
+        self.counts.written += u64::try_from(n).unwrap_or(0);
+        self.counts.last = Some(now);
+        if let Some(frame) = self.output.front_mut() {
+            self.trace.wire(now, super::trace::Direction::Out, frame.rest.slice(..n.min(frame.rest.len())));
+            if !frame.is_begun() {
+                match &mut frame.owner {
+                    Owner::Send(sending) => {
+                        sending.started = Some(now.moment);
+                        sending.deadline = now.moment + sending.job.limit;
+                    }
+                    Owner::Query(_) => {
+                        if let Some(Current::Query(asked)) = &mut self.current {
+                            asked.started = Some(now.moment);
+                            asked.deadline = now.moment + asked.job.limit;
+                        }
+                    }
+                    Owner::Resync | Owner::Nobody => {}
+                }
+            }
+        }
+        match self.output.wrote(n).map(|frame| frame.owner) {
+            Some(Owner::Send(sending)) => self.sent(sending.job, sending.started, now),
+            Some(Owner::Query(_)) => {
+                if let Some(Current::Query(asked)) = &mut self.current {
+                    asked.written = true;
+                }
+            }
+            Some(Owner::Resync) => {
+                if let Some(Current::Resync { written, .. }) = &mut self.current {
+                    *written = true;
+                }
+            }
+            Some(Owner::Nobody) => {
+                if let Some(debt) = &mut self.debt
+                    && debt.unwritten
+                {
+                    debt.unwritten = false;
+                    debt.until = debt.until.max(now.moment + self.rules.drain);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn sent(&mut self, job: Job, started: Option<Moment>, now: Stamp) {
+        if let (Some(id), Some(Current::Talk(talk)), What::Send { command, .. }) = (job.talk, &mut self.current, &job.what)
+            && talk.id == id
+        {
+            let owed = self.rules.framing.clone().map_or(Owed::Anything, Owed::Message);
+            talk.sent(command.clone(), owed, started.unwrap_or(now.moment));
+        }
+        self.give(job, Ok(Answer::Nothing), now.moment);
+    }
+
+    /// The query that has the line is left by its asker: what it is owed becomes the link's debt. `tell` gives the verdict.
+    pub(super) fn leave_query(&mut self, now: Moment, tell: impl FnOnce(&mut Conversation, Asked, Effect)) {
+        let Some(Current::Query(asked)) = self.current.take() else { return };
+        let What::Query { framing, command, .. } = &asked.job.what else { return };
+        let effect = match self.output.withdraw(asked.job.id) {
+            Some((_, false)) => Effect::NeverStarted,
+            begun => {
+                let until = asked.deadline + self.rules.drain;
+                let owed = Owed::Message(framing.clone());
+                self.debt = Some(Debt { owed, command: Some(command.clone()), until, unwritten: begun.is_some() });
+                Effect::Unconfirmed
+            }
+        };
+        tell(self, *asked, effect);
+        self.restore_stale(now);
+    }
+
+    /// The line is nobody's: raw bytes from before the exchange can be read again.
+    pub(super) fn restore_stale(&mut self, _now: Moment) {
+        if !self.stale.is_empty() && self.current.is_none() && self.debt.is_none() {
+            let newer = std::mem::replace(&mut self.input, std::mem::take(&mut self.stale));
+            self.input.unsplit(newer);
+        }
+    }
+
+    /// The next moment at which [`Conversation::expire`] has something to do.
+    pub fn next_deadline(&mut self, now: Moment) -> Moment {
+        let mut next = self.polls.next_due().min(self.output.cut_at());
+        for job in &self.queue {
+            next = next.min(job.asked + job.turn);
+        }
+        match &self.current {
+            Some(Current::Query(asked)) => next = next.min(asked.deadline),
+            Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.deadline)),
+            Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
+            None if self.debt.is_none() && !self.queue.is_empty() => next = next.min(self.quiet_at(now)),
+            None => {}
+        }
+        if let Some(debt) = &self.debt
+            && !debt.unwritten
+        {
+            next = next.min(debt.until);
+        }
+        next = next.min(self.output.next_deadline());
+        for waiting in &self.reads {
+            let by = if waiting.deadline == Moment::NEVER { waiting.job.asked + waiting.job.turn } else { waiting.deadline };
+            next = next.min(by);
+        }
+        self.unasked.receives.iter().fold(next, |next, waiting| next.min(waiting.deadline))
+    }
+
+    /// Ends what has waited long enough.
+    pub fn expire(&mut self, now: Stamp) {
+        let moment = now.moment;
+        if matches!(&self.current, Some(Current::Query(asked)) if asked.deadline <= moment) {
+            self.leave_query(moment, |conversation, asked, effect| {
+                let error = conversation.silent(&asked.job, asked.started, effect, moment);
+                conversation.trace.note(now, "timeout");
+                conversation.give(asked.job, Err(error), moment);
+            });
+        }
+        if matches!(&self.current, Some(Current::Resync { deadline, .. }) if *deadline <= moment) {
+            self.resync_failed(now);
+        }
+        if self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until <= moment) {
+            self.trace.note(now, "the owed reply did not come");
+            self.debt = None;
+            self.restore_stale(moment);
+        }
+        while let Some(job) = take_first(&mut self.queue, |job| job.asked + job.turn <= moment) {
+            let error = self.busy(&job, moment);
+            self.give(job, Err(error), moment);
+        }
+        while let Some(id) = self.output.overdue(moment) {
+            if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
+                let effect = if begun { Effect::Unconfirmed } else { Effect::NeverStarted };
+                let error = self.silent(&sending.job, sending.started, effect, moment);
+                self.give(sending.job, Err(error), moment);
+            }
+        }
+        self.expire_waiting(moment);
+        self.hear(now);
+    }
+
+    fn expire_waiting(&mut self, now: Moment) {
+        self.expire_talk(now);
+        while let Some(waiting) = take_first(&mut self.reads, |w| {
+            w.deadline <= now || (w.deadline == Moment::NEVER && w.job.asked + w.job.turn <= now)
+        }) {
+            let error = if waiting.deadline == Moment::NEVER {
+                self.busy(&waiting.job, now)
+            } else {
+                self.silent(&waiting.job, None, Effect::NeverStarted, now)
+            };
+            self.give(waiting.job, Err(error), now);
+        }
+        while let Some(waiting) = take_first(&mut self.unasked.receives, |w| w.deadline <= now) {
+            let error = self.silent(&waiting.job, None, Effect::NeverStarted, now);
+            self.give(waiting.job, Err(error), now);
+        }
+    }
+
+    /// An urgent frame has waited for the line long enough. Returns whether the kernel's queue is to be discarded.
+    pub fn cut(&mut self, now: Stamp) -> bool {
+        if self.output.cut_at() > now.moment {
+            return false;
+        }
+        let cut = self.output.cut();
+        self.trace.note(now, "queued output discarded for an urgent message");
+        match cut.map(|frame| frame.owner) {
+            Some(Owner::Query(_)) => {
+                if let Some(Current::Query(asked)) = self.current.take() {
+                    let about = self.about(&asked.job, asked.started, now.moment);
+                    let why = "its command was cut by an urgent message (unconfirmed)".to_owned();
+                    self.give(asked.job, Err(LinkError::Busy { about, why }), now.moment);
+                    self.owe_anything(now.moment);
+                }
+            }
+            Some(Owner::Send(sending)) => {
+                let about = self.about(&sending.job, sending.started, now.moment);
+                let why = "its message was cut by an urgent one (unconfirmed)".to_owned();
+                self.give(sending.job, Err(LinkError::Busy { about, why }), now.moment);
+            }
+            Some(Owner::Resync | Owner::Nobody) | None => {}
+        }
+        true
+    }
+
+    /// Something is still coming that is nobody's answer: it is dropped until the line is quiet.
+    pub(super) fn owe_anything(&mut self, now: Moment) {
+        let until = now + self.rules.drain;
+        self.debt = Some(Debt { owed: Owed::Anything, command: None, until, unwritten: false });
+    }
+
+    fn resync_failed(&mut self, now: Stamp) {
+        let Some(Current::Resync { since, .. }) = self.current.take() else { return };
+        self.trace.note(now, "no answer to the resync command");
+        if let Some(job) = self.queue.pop_front() {
+            let mut about = self.about(&job, None, now.moment);
+            about.elapsed = Some(now.moment.since(since));
+            let hint = "the resync command got no answer, so nothing more was asked".to_owned();
+            let error = LinkError::Timeout { about, limit: self.rules.limit, effect: Effect::NeverStarted, hint };
+            self.give(job, Err(error), now.moment);
+        }
+    }
+
+    fn silent(&self, job: &Job, started: Option<Moment>, effect: Effect, now: Moment) -> LinkError {
+        let about = self.about(job, started, now);
+        let writes = matches!(job.what, What::Query { .. } | What::Send { .. });
+        let hint = match &job.what {
+            _ if writes && started.is_none() => {
+                "not one byte could be written: is flow control holding the line, or is nobody reading at the other end?".to_owned()
+            }
+            What::Send { raw: true, frame, .. } => {
+                format!("part of the {} bytes could not be written: the line takes no more", frame.len())
+            }
+            What::Send { .. } => "the message could not be written whole: the line takes no more".to_owned(),
+            What::Query { framing, .. } => framing.hint(&about.heard).unwrap_or_else(|| "nothing was heard".to_owned()),
+            What::Receive { framing, .. } => {
+                let framing = framing.as_ref().or(self.rules.framing.as_ref());
+                framing.and_then(|f| f.hint(&about.heard)).unwrap_or_else(|| "no message was heard".to_owned())
+            }
+            _ if about.heard.is_empty() => "nothing was heard".to_owned(),
+            _ => format!("{} bytes came, which stay for the next read", about.heard.len()),
+        };
+        LinkError::Timeout { about, limit: job.limit, effect, hint }
+    }
+
+    fn busy(&self, job: &Job, now: Moment) -> LinkError {
+        let about = self.about(job, None, now);
+        let waited = Seconds(job.turn);
+        let why = match (&self.current, &self.debt) {
+            (Some(Current::Query(asked)), _) => {
+                let what = asked.about_command();
+                format!("{what} has had the line for {} s; the turn did not come within {waited} s", Seconds(now.since(asked.since)))
+            }
+            (Some(Current::Talk(talk)), _) => {
+                format!("an exchange has had the line for {} s; the turn did not come within {waited} s", Seconds(now.since(talk.opened)))
+            }
+            (_, Some(debt)) => {
+                let command = debt.command.as_deref().map_or("a command".to_owned(), |c| Shown(c).to_string());
+                let until = if debt.until == Moment::NEVER {
+                    "for ever (it was asked without a time limit)".to_owned()
+                } else {
+                    format!("until {} s from now", Seconds(debt.until.since(now).max(Duration::from_millis(1))))
+                };
+                format!("it owes a reply to {command} {until}, longer than turn={waited} s; give resync= to get back in step at once")
+            }
+            _ => format!("the line was not quiet within {waited} s"),
+        };
+        LinkError::Busy { about, why }
+    }
+}
+
+impl Asked {
+    fn about_command(&self) -> String {
+        match &self.job.what {
+            What::Query { command, .. } => format!("the query {}", Shown(command)),
+            _ => "a query".to_owned(),
+        }
+    }
+}
+
+/// Whether a job has the line until it was answered.
+fn expects_reply(job: &Job) -> bool {
+    matches!(job.what, What::Query { .. } | What::Talk)
+}
+
+fn question(poll: &Poll, now: Moment) -> Job {
+    Job {
+        id: next_id(),
+        talk: None,
+        what: What::Query { command: poll.command.clone(), frame: poll.frame.clone(), framing: poll.framing.clone() },
+        limit: poll.limit,
+        turn: poll.turn,
+        asked: now,
+        reply: Sink::Poll(poll.id),
+    }
+}
+
+pub(super) fn take_first<T>(queue: &mut std::collections::VecDeque<T>, is_it: impl Fn(&T) -> bool) -> Option<T> {
+    let index = queue.iter().position(is_it)?;
+    queue.remove(index)
+}
+
+/// An empty buffer, for taking what is in another.
+pub(super) fn taken(buffer: &mut BytesMut) -> Bytes {
+    std::mem::take(buffer).freeze()
+}

@@ -1,0 +1,112 @@
+//! Byte pipes: what an actor reads from and writes to. No messages, no turns, no deadlines of exchanges live here.
+
+pub mod memory;
+pub mod ports;
+pub mod pty;
+pub mod serial;
+pub mod tcp;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use rustix::io::Errno;
+
+/// A pipe that was just opened, and what there is to say about it.
+pub struct Opened {
+    /// The pipe itself.
+    pub pipe: Box<dyn Transport>,
+    /// Where it leads: a path with its links followed, or host and port.
+    pub port: String,
+    /// The number of the device behind it, where it is one: two paths with the same number are the same port.
+    pub device: Option<u64>,
+    /// What had to be left out, one sentence each.
+    pub notices: Vec<String>,
+}
+
+/// An open byte pipe. Owned by exactly one actor; every method returns at once.
+pub trait Transport: Send {
+    /// Reads what there is, appending to `into`. Ready(Ok(n)) has n > 0: the end of the stream is an error
+    /// (`UnexpectedEof` with a reason in words), because on a serial port it means that the port has gone.
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>>;
+
+    /// Asks the system itself, past any cached readiness: appends what is there now, 0 if nothing.
+    fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize>;
+
+    /// Writes as much of `bytes` as is taken now, at least one byte.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Bytes that were accepted and have not left the machine yet; 0 where that cannot be known.
+    fn queued_output(&self) -> usize;
+
+    /// Throws away output that was accepted and has not left, where the system can.
+    fn discard_output(&mut self);
+
+    /// Throws away input that has come and was not read.
+    fn discard_input(&mut self);
+
+    /// The line's speed in bytes per second, where writing is not as fast as the machine: `None` for sockets and pseudo-terminals.
+    fn bytes_per_second(&self) -> Option<f64>;
+
+    /// Gives the pipe back. May block (the kernel waits for output that is held up), so it runs on a thread of its own:
+    /// lift the exclusive flag and the lock first, discard pending output, then close.
+    fn close(self: Box<Self>);
+
+    /// Whether `close` can block, and so needs that thread.
+    fn close_blocks(&self) -> bool;
+}
+
+/// A direct read takes no more than this at once, so that a device that never stops talking does not hold up everyone else.
+const MOST_NOW: usize = 1 << 20;
+
+/// How a descriptor gives out what it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    /// As much as fits: less than that was all.
+    Whole,
+    /// In parts, as a terminal does: only the system's word that there is nothing more is an end.
+    Parts,
+}
+
+/// What a direct read found.
+struct Found {
+    total: usize,
+    /// The stream has ended behind that.
+    ended: bool,
+}
+
+impl Found {
+    /// An end right away is an error; one behind other bytes is left for the next read to meet.
+    fn or_ended(self, error: impl FnOnce() -> io::Error) -> io::Result<usize> {
+        if self.ended && self.total == 0 { Err(error()) } else { Ok(self.total) }
+    }
+}
+
+/// Reads everything that `descriptor` has now and hands it to `take`, piece by piece.
+fn read_all_now(
+    descriptor: impl AsFd,
+    gives: Gives,
+    scratch: &mut [u8],
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<Found> {
+    let mut total = 0;
+    while total < MOST_NOW {
+        match rustix::io::read(&descriptor, &mut *scratch) {
+            Ok(0) => return Ok(Found { total, ended: true }),
+            Ok(n) => {
+                take(scratch.get(..n).unwrap_or_default());
+                total += n;
+                if gives == Gives::Whole && n < scratch.len() {
+                    break;
+                }
+            }
+            Err(Errno::AGAIN) => break,
+            Err(Errno::INTR) => {}
+            // What came before it is given out first; a terminal's error is there to stay.
+            Err(_) if total > 0 => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(Found { total, ended: false })
+}

@@ -1,0 +1,128 @@
+//! The instrument's side of a pseudo-terminal: any program can open the other side as if it were a serial port. What is said there is
+//! decided elsewhere.
+//!
+//! # Invariants
+//! 1. The other side is never hung up from here before the [`Pty`] goes: programs may open and close it as often as they like.
+//! 2. Closing never blocks: nothing holds up a pseudo-terminal's output.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
+use tokio::io::unix::AsyncFd;
+
+use super::{Gives, Transport, read_all_now};
+use crate::descriptor::{Registered, register, watched};
+
+/// More than a terminal gives out at once.
+const SCRATCH: usize = 4096;
+
+/// See the module.
+pub struct Pty {
+    // First, so that the numbers are out of the register before the descriptors are closed.
+    _registered: [Registered; 2],
+    master: AsyncFd<OwnedFd>,
+    /// Kept open so that the master is not hung up, with EIO for every read, while no program has the other side open.
+    _slave: OwnedFd,
+    scratch: Box<[u8]>,
+}
+
+impl Pty {
+    /// A new pseudo-terminal in raw mode, and the path of the side to open. Call it inside a tokio runtime.
+    ///
+    /// *Errors*: the system has no more of them, or no more descriptors.
+    pub fn open() -> Result<(Pty, String), io::Error> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        // Not every system takes this flag on opening.
+        fcntl_setfd(&master, FdFlags::CLOEXEC)?;
+        fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname(&master, Vec::new())?;
+        let path = name.into_string().map_err(|_| io::Error::other("the pseudo-terminal's path is not text"))?;
+        let slave = open(Path::new(&path), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut modes = tcgetattr(&slave)?;
+        modes.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &modes)?;
+        let registered = [register(&master), register(&slave)];
+        let pty = Pty {
+            _registered: registered,
+            master: watched(master)?,
+            _slave: slave,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+        };
+        Ok((pty, path))
+    }
+}
+
+/// Nobody has the other side open, as far as the system can see: not an end, somebody may come.
+fn or_nobody_there<T>(result: Result<T, Errno>) -> io::Result<T> {
+    result.map_err(|errno| if errno == Errno::IO { Errno::AGAIN.into() } else { errno.into() })
+}
+
+impl Transport for Pty {
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.master.poll_read_ready(cx))?;
+            let read = guard.try_io(|master| match or_nobody_there(rustix::io::read(master, &mut *self.scratch))? {
+                // macOS's way of saying that nobody is there.
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                n => Ok(n),
+            });
+            if let Ok(read) = read {
+                let n = read?;
+                into.extend_from_slice(self.scratch.get(..n).unwrap_or_default());
+                return Poll::Ready(Ok(n));
+            }
+        }
+    }
+
+    fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        match read_all_now(&self.master, Gives::Parts, &mut self.scratch, |piece| into.extend_from_slice(piece)) {
+            Ok(found) => Ok(found.total),
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.master.poll_write_ready(cx))?;
+            if let Ok(wrote) = guard.try_io(|master| or_nobody_there(rustix::io::write(master, bytes))) {
+                return Poll::Ready(wrote);
+            }
+        }
+    }
+
+    /// What a pseudo-terminal takes is with the other side at once.
+    fn queued_output(&self) -> usize {
+        0
+    }
+
+    fn discard_output(&mut self) {
+        // Nothing to be done if it fails: then the bytes stay.
+        let _ = tcflush(self.master.as_fd(), QueueSelector::OFlush);
+    }
+
+    fn discard_input(&mut self) {
+        let _ = tcflush(self.master.as_fd(), QueueSelector::IFlush);
+    }
+
+    fn bytes_per_second(&self) -> Option<f64> {
+        None
+    }
+
+    fn close(self: Box<Self>) {
+        // Dropping it hangs up the other side.
+    }
+
+    fn close_blocks(&self) -> bool {
+        false
+    }
+}

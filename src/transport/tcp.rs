@@ -1,0 +1,136 @@
+//! A TCP connection as a byte pipe: connecting, and what its errors mean. How long one waits for it is decided elsewhere.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustix::io::Errno;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+
+use super::{Gives, Opened, Transport, read_all_now};
+use crate::descriptor::{Registered, register};
+use crate::error::{OpenError, OpenKind};
+
+const SCRATCH: usize = 16_384;
+
+/// An instrument that is switched off says no goodbye. The system asks after this much silence, and takes about another minute and a half
+/// to give up.
+const SILENCE: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// A connected socket.
+struct Tcp {
+    // First, so that the number is out of the register before the descriptor is closed.
+    _registered: Registered,
+    stream: TcpStream,
+    scratch: Box<[u8]>,
+}
+
+/// Connects to the first address of `host` that answers. The caller limits the time.
+///
+/// *Cancel safety*: dropping the future drops the attempt; a name that is being looked up is looked up to its end, on a thread of tokio's.
+///
+/// *Errors*: `Missing` if the name does not resolve, `Permission`, else `Refused`.
+pub async fn open_tcp(host: &str, port: u16) -> Result<Opened, OpenError> {
+    // In brackets, an IPv6 address is written as in a URL.
+    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let unknown = |why: String| OpenError::new(OpenKind::Missing, format!("the host name does not resolve: {why}"));
+    let addresses = lookup_host((name, port)).await.map_err(|error| unknown(error.to_string()))?;
+    let mut failure = None;
+    for address in addresses {
+        match connect(address).await {
+            Ok(tcp) => {
+                let port = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
+                return Ok(Opened { pipe: Box::new(tcp), port, device: None, notices: Vec::new() });
+            }
+            Err(error) => failure = Some(refusal(&error, address)),
+        }
+    }
+    Err(failure.unwrap_or_else(|| unknown("it has no address".to_owned())))
+}
+
+async fn connect(address: SocketAddr) -> io::Result<Tcp> {
+    let stream = TcpStream::connect(address).await?;
+    // A command waits for its reply: nothing more is coming that it could be sent together with.
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(ASK_AGAIN);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    let registered = register(&stream);
+    Ok(Tcp { _registered: registered, stream, scratch: vec![0; SCRATCH].into_boxed_slice() })
+}
+
+fn refusal(error: &io::Error, address: SocketAddr) -> OpenError {
+    let errno = error.raw_os_error();
+    let (kind, why) = match errno.map(Errno::from_raw_os_error) {
+        Some(Errno::CONNREFUSED) => {
+            (OpenKind::Refused, format!("{address} refused the connection: nothing listens on that port"))
+        }
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NETDOWN | Errno::HOSTDOWN) => {
+            (OpenKind::Refused, format!("{address} cannot be reached from here: {error}"))
+        }
+        Some(Errno::TIMEDOUT) => (OpenKind::Refused, format!("{address} does not answer")),
+        Some(Errno::ACCESS | Errno::PERM) => {
+            (OpenKind::Permission, format!("this system does not allow connections to {address}: {error}"))
+        }
+        _ => (OpenKind::Refused, format!("connecting to {address} failed: {error}")),
+    };
+    OpenError { kind, why, errno }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the other side closed the connection")
+}
+
+impl Transport for Tcp {
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let mut piece = ReadBuf::new(&mut self.scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
+        if piece.filled().is_empty() {
+            return Poll::Ready(Err(closed()));
+        }
+        into.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(piece.filled().len()))
+    }
+
+    fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        read_all_now(&self.stream, Gives::Whole, &mut self.scratch, |piece| into.extend_from_slice(piece))?
+            .or_ended(closed)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    /// The system sends it, however soon the socket is closed; nobody here has to wait for that.
+    fn queued_output(&self) -> usize {
+        0
+    }
+
+    fn discard_output(&mut self) {
+        // What TCP has taken cannot be recalled.
+    }
+
+    fn discard_input(&mut self) {
+        // An error here is met again by the next read.
+        let _ = read_all_now(&self.stream, Gives::Whole, &mut self.scratch, |_| ());
+    }
+
+    fn bytes_per_second(&self) -> Option<f64> {
+        None
+    }
+
+    fn close(mut self: Box<Self>) {
+        // A socket that is closed with bytes unread resets the connection, and then the other side may not get our last words.
+        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        self.discard_input();
+    }
+
+    fn close_blocks(&self) -> bool {
+        false
+    }
+}
