@@ -27,7 +27,7 @@ def counts() -> Iterator[int]:
 
 
 def answer(cpu: int, done: int, times: list[int]) -> None:
-    print(cpu, done, *times, flush=True)
+    print(" ".join(map(str, [cpu, done, *times])), flush=True)
 
 
 def check(reply: str | bytes, expected: str = REPLY) -> None:

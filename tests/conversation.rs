@@ -1,7 +1,6 @@
 //! What a link does with its wire, as conversations in virtual time (laws 3 and 4, and turn-taking in the fine print).
 
 #![cfg(test)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
 mod common;
 
@@ -240,7 +239,8 @@ async fn an_exchange_has_the_line_to_itself() {
     let inside = |what| rig.link.ask(what, Some(talk), SOON, SOON, rig.clock());
     let mut sending = inside(send("home", false));
     let mut ack = inside(What::Receive { pattern: None, framing: Some(lines()) });
-    let mut done = inside(What::Receive { pattern: Some(regex::bytes::Regex::new("^OK").unwrap()), framing: Some(lines()) });
+    let mut done =
+        inside(What::Receive { pattern: Some(regex::bytes::Regex::new("^OK").unwrap()), framing: Some(lines()) });
     assert_eq!(rig.bench.hear().await, "home");
     rig.bench.say("ACK\nmoving\nmoving\nOK\n").await;
     wait(&mut sending).await.unwrap();

@@ -189,7 +189,10 @@ async fn cancelling_the_outer_reaches_the_innermost_before_the_outer_ends() {
     inner.spawn("leaf", work, None).unwrap();
     // The census shows the tree while it stands.
     let tree = outer.census().tree();
-    assert!(tree.starts_with("nursery run 7") && tree.contains("\n  nursery inner") && tree.contains("\n    task leaf"), "{tree}");
+    assert!(
+        tree.starts_with("nursery run 7") && tree.contains("\n  nursery inner") && tree.contains("\n    task leaf"),
+        "{tree}"
+    );
     outer.cancel("operator asked");
     outer.ended().await;
     assert_eq!(alive.load(Ordering::SeqCst), 0);
@@ -221,7 +224,10 @@ async fn a_paused_clock_stands_still_while_somebody_is_busy() {
     tokio::spawn(driver);
     let began = clock.now();
     let busy = clock.busy();
-    let sleeper = { let clock = clock.clone(); tokio::spawn(async move { clock.sleep(ms(1000)).await }) };
+    let sleeper = {
+        let clock = clock.clone();
+        tokio::spawn(async move { clock.sleep(ms(1000)).await })
+    };
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -1,11 +1,13 @@
-"""The command line: `python -m labtether`, installed as `labtether`. Arguments, messages and exit statuses; nothing about instruments.
+"""The command line: `python -m labtether`, installed as `labtether`. Arguments, messages, exit statuses.
 
-Exit status: 0 done; 1 the instrument, its port or the output failed; 2 wrong usage; 130 interrupted; 141 nobody reads the output.
+Exit status: 0 done; 1 the instrument, its port or the output failed; 2 wrong usage; 130 interrupted; 141 nobody reads
+the output.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import logging
 import os
@@ -25,7 +27,10 @@ UNREAD = 141  # as a shell reports SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command in `arguments` (None: those of the process). Returns the exit status; what went wrong is said without a traceback."""
+    """Run the command in `arguments` (None: those of the process). Returns the exit status.
+
+    What goes wrong outside of labtether is said on stderr, without a traceback.
+    """
     told = _Told()
     logger = logging.getLogger("labtether")
     logger.addHandler(told)
@@ -41,13 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except OSError as error:  # the output is full, or there are no pseudo-terminals
         _forget_output()
-        told.tell(error.strerror or str(error))
+        told.tell(str(error))
         return FAILED
     finally:
         logger.removeHandler(told)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a reply may hold what this terminal cannot show
     try:
@@ -55,13 +62,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         status = int(given.run(given))
     except SystemExit as end:  # after --help, --version and wrong usage
         status = int(end.code or 0)
-    if sys.stdout is not None:
-        sys.stdout.flush()  # now, while a failure can still be told
+    sys.stdout.flush()  # now, while a failure can still be told
     return status
 
 
 def _forget_output() -> None:
     """Let the interpreter flush what is left into nothing, rather than complain on its way out."""
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, sys.stdout.fileno())
@@ -81,6 +89,8 @@ class _Told(logging.Handler):
         self.tell(record.getMessage())
 
     def tell(self, line: str, *notes: str) -> None:
+        if sys.stderr is None:
+            return  # print() would take the output instead
         with self._turn:
             if line not in self._once:
                 self._once.add(line)
@@ -99,23 +109,23 @@ def _demo(given: argparse.Namespace) -> int:
         idle = [flag for flag in ("command", *_SETTINGS) if getattr(given, flag) is not None]
         if idle:
             given.parser.error(f"--{idle[0]} is for a real instrument: give its --port too")
+        logging.getLogger("labtether").setLevel(logging.ERROR)  # its cable is pulled on purpose
         return _demo.simulated()
     if given.command is None:
         given.parser.error("--port needs a --command: nothing is sent that you did not ask for")
     link = _link(given)
     try:
-        return _demo.real(link, given.command)
+        status = _demo.real(link, given.command)
     except ValueError as error:
         _wrong(given, error)
+    return status
 
 
 def _ports(_given: argparse.Namespace) -> int:
     found = lt.ports()
-    for port in found:
-        print(port)
     if not found:
-        print("labtether: no serial ports found", file=sys.stderr)
-        return FAILED
+        raise lt.LinkError("no serial ports found")
+    print(*found, sep="\n")
     return 0
 
 
@@ -150,7 +160,8 @@ def _wrong(given: argparse.Namespace, error: Exception) -> NoReturn:
     """What labtether rejects at the call is wrong usage; a reply that cannot be read is not."""
     if isinstance(error, lt.LinkError):
         raise error
-    given.parser.error(str(error))
+    parser: argparse.ArgumentParser = given.parser
+    parser.error(str(error))
 
 
 # -- the arguments -----------------------------------------------------------------------------------------------------
@@ -173,31 +184,34 @@ def _unescaped(text: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     line = argparse.ArgumentParser(add_help=False)
-    settings = line.add_argument_group("the line", "what is not given is left to labtether: 9600 8N1, LF (CR LF is read too), 5 s")
+    settings = line.add_argument_group("the line", "without these: 9600 8N1, LF (a CR before it is dropped), 5 s")
     settings.add_argument("--baudrate", type=int, metavar="N")
     settings.add_argument("--bytesize", type=int, metavar="N", help="5, 6, 7 or 8")
     settings.add_argument("--parity", metavar="P", help="N, E, O, M or S")
     settings.add_argument("--stopbits", type=float, metavar="N", help="1, 1.5 or 2")
-    settings.add_argument("--terminator", type=_unescaped, metavar="END", help=r"ends commands and replies, such as '\r\n'")
+    settings.add_argument("--terminator", type=_unescaped, metavar="END", help=r"ends every message, such as '\r\n'")
     settings.add_argument("--timeout", type=float, metavar="S", help="seconds for a reply, from the first byte sent")
 
-    parser = argparse.ArgumentParser("labtether", description="Talk to laboratory instruments over serial lines and TCP.")
+    parser = argparse.ArgumentParser("labtether", description="Talk to instruments over serial lines and TCP.")
     parser.add_argument("--version", action="version", version=f"labtether {lt.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    demo = commands.add_parser(
-        "demo", parents=[line], help="one conversation, step by step", description="One conversation, step by step, with a simulated balance; or one question to a real instrument."
-    )
+    about = "one conversation with a simulated balance, step by step; or one question to a real instrument"
+    demo = commands.add_parser("demo", parents=[line], help=about, description=f"Shows {about}.")
     demo.add_argument("--port", metavar="PORT", help="a real instrument: a path or a url")
     demo.add_argument("--command", metavar="S", help="what to ask it")
     demo.set_defaults(run=_demo, parser=demo)
 
-    ports = commands.add_parser("ports", help="list the serial ports", description="List the serial ports, one on each line.")
+    about = "list the serial ports, one on each line"
+    ports = commands.add_parser("ports", help=about, description=f"{about.capitalize()}.")
     ports.set_defaults(run=_ports)
 
-    query = commands.add_parser("query", parents=[line], help="ask one thing", description="Ask one thing and print the reply.")
-    query.add_argument("port", metavar="PORT", help="a path, or a url: /dev/ttyUSB0, tcp://host:5025, sim://balance")
-    query.add_argument("command", metavar="COMMAND", help="what to ask, without its terminator; after -- if it begins with -")
+    about = "ask one thing and print the reply"
+    query = commands.add_parser("query", parents=[line], help=about, description=f"{about.capitalize()}.")
+    query.add_argument("port", metavar="PORT", help="/dev/ttyUSB0, tcp://host:5025, sim://balance, ...")
+    query.add_argument(
+        "command", metavar="COMMAND", help="what to ask, without terminator (after --, if it begins with -)"
+    )
     query.add_argument("--raw", action="store_true", help="write the bytes of the reply and nothing else: no line end")
     query.set_defaults(run=_query, parser=query)
     return parser

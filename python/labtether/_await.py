@@ -1,4 +1,5 @@
-"""The second phase of an await: after a cancellation, until Rust has ended. Called by `Operation.throw`, in an asyncio task."""
+"""The second phase of an await: after a cancellation, until Rust has ended. Called by `Operation.throw`, in an asyncio
+task."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ __all__ = ["annotate", "settle"]
 
 @types.coroutine
 def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, Any, Any]:
-    """Ask Rust to stop, wait until it has (at most CANCEL_TIMEOUT), then raise `error`, with a note on what became of the work.
+    """Ask Rust to stop, wait until it has (at most CANCEL_TIMEOUT), then raise `error`, with a note on what became of
+    the work.
 
     A second cancellation is kept and changes nothing: the wait goes on.
     """
@@ -38,7 +40,8 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
             try:
                 yield waiting
             except GeneratorExit:
-                # The task is being destroyed, maybe in another one: nothing may be awaited, and the scope is not ours to leave.
+                # The task is being destroyed, maybe in another one: nothing may be awaited, and the scope is not ours
+                # to leave.
                 shield = None
                 raise
             except BaseException as newer:
@@ -78,4 +81,6 @@ def _the_one_to_raise(first: BaseException, newer: BaseException) -> BaseExcepti
 
 
 def _is_anyios(error: BaseException) -> bool:
-    return bool(error.args) and isinstance(error.args[0], str) and error.args[0].startswith("Cancelled via cancel scope ")
+    return (
+        bool(error.args) and isinstance(error.args[0], str) and error.args[0].startswith("Cancelled via cancel scope ")
+    )

@@ -1,4 +1,5 @@
-"""The blocking face: the same methods for code without an event loop. They may be called in any thread; Ctrl-C ends them like a cancellation.
+"""The blocking face: the same methods for code without an event loop. They may be called in any thread; Ctrl-C ends
+them like a cancellation.
 
 Each runs the asynchronous method to its end on the calling thread, which waits in Rust, with the interpreter released.
 """
@@ -12,10 +13,10 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from labtether import _core
 from labtether._exchange import Exchange
-from labtether._framing import FramingLike
+from labtether._framing import FramingLike, PatternLike
 from labtether._link import Link, Message
 from labtether._streams import Stream
-from labtether._values import Event
+from labtether._values import Event, Reading
 
 __all__ = ["SyncExchange", "SyncLink", "SyncStream"]
 
@@ -36,9 +37,12 @@ def _blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> 
 
 
 class SyncLink(Generic[M]):
-    """A link with blocking methods, from `link.sync`; what each does is said at the method of Link with the same name."""
+    """A link with blocking methods, from `link.sync`; what each does is said at the method of Link with the same
+    name."""
 
     __slots__ = ("__weakref__", "_twin")
+
+    _twin: Link[M]
 
     def __init__(self, link: Link[M]) -> None:
         self._twin = link
@@ -52,7 +56,9 @@ class SyncLink(Generic[M]):
         _core.block_on(self._twin.__aenter__())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.stop()
 
     stop = _blocking(Link.stop)
@@ -87,22 +93,22 @@ class SyncLink(Generic[M]):
         """See Link.query."""
         return _core.block_on(self._twin.query(command, **options))
 
-    @functools.wraps(Link.receive)
-    def receive(self, **options: Any) -> M:
-        message: M = _core.block_on(self._twin.receive(**options))
+    def receive(self, *, match: PatternLike | None = None, timeout: float | None = None) -> M:
+        """See Link.receive."""
+        message: M = _core.block_on(self._twin.receive(match=match, timeout=timeout))
         return message
 
-    @functools.wraps(Link.exchange)
-    def exchange(self, **options: Any) -> SyncExchange[M]:
-        return SyncExchange(self._twin.exchange(**options))
+    def exchange(self, *, timeout: float | None = None, turn: float | None = None) -> SyncExchange[M]:
+        """See Link.exchange."""
+        return SyncExchange(self._twin.exchange(timeout=timeout, turn=turn))
 
-    @functools.wraps(Link.poll)
-    def poll(self, command: Message, **options: Any) -> SyncStream[Any]:
-        return SyncStream(self._twin.poll(command, **options))
+    def poll(self, command: Message, *, every: float, **options: Any) -> SyncStream[Reading[Any]]:
+        """See Link.poll."""
+        return SyncStream(self._twin.poll(command, every=every, **options))
 
-    @functools.wraps(Link.messages)
-    def messages(self, *args: Any, **options: Any) -> SyncStream[M]:
-        return SyncStream(self._twin.messages(*args, **options))
+    def messages(self, pattern: PatternLike | None = None, *, capacity: int = 1000) -> SyncStream[M]:
+        """See Link.messages."""
+        return SyncStream(self._twin.messages(pattern, capacity=capacity))
 
     @property
     def name(self) -> str:
@@ -142,6 +148,8 @@ class SyncExchange(Generic[M]):
 
     __slots__ = ("_twin",)
 
+    _twin: Exchange[M]
+
     def __init__(self, exchange: Exchange[M]) -> None:
         self._twin = exchange
 
@@ -149,7 +157,9 @@ class SyncExchange(Generic[M]):
         _core.block_on(self._twin.__aenter__())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._twin._leave(error is None)
 
     send = _blocking(Exchange.send)
@@ -159,9 +169,11 @@ class SyncExchange(Generic[M]):
     read_some = _blocking(Exchange.read_some)
     write = _blocking(Exchange.write)
 
-    @functools.wraps(Exchange.receive)
-    def receive(self, **options: Any) -> M:
-        message: M = _core.block_on(self._twin.receive(**options))
+    def receive(
+        self, *, match: PatternLike | None = None, timeout: float | None = None, framing: FramingLike | None = None
+    ) -> M:
+        """See Exchange.receive."""
+        message: M = _core.block_on(self._twin.receive(match=match, timeout=timeout, framing=framing))
         return message
 
     @property
@@ -189,7 +201,9 @@ class SyncStream(Generic[T]):
         self._twin._begin()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._twin.close()
 
     def __iter__(self) -> Self:

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, Self, TypeVar, final
+from typing import Any, Final, Self, final
 
 from labtether._ports import Wake
 
@@ -26,8 +26,6 @@ __all__ = [
     "start",
 ]
 
-T = TypeVar("T")
-
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]
 
@@ -40,7 +38,7 @@ class Operation:
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
-    def send(self, _value: Any, /) -> Any: ...
+    def send(self, _value: Any) -> Any: ...
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
     def close(self) -> None: ...
     def cancel(self) -> None: ...
@@ -69,7 +67,12 @@ class Framing:
 @final
 class Pattern:
     def __new__(
-        cls, pattern: str, ignore_case: bool = False, multi_line: bool = False, dot_all: bool = False, verbose: bool = False
+        cls,
+        pattern: str,
+        ignore_case: bool = False,
+        multi_line: bool = False,
+        dot_all: bool = False,
+        verbose: bool = False,
     ) -> Self: ...
 
 @final
@@ -150,7 +153,7 @@ class Wire:
     def trace(self) -> list[tuple[float, float, str, bytes, str]]: ...
     def forget(self) -> None: ...
 
-def block_on(coroutine: Coroutine[Any, Any, T]) -> T: ...
+def block_on(coroutine: Coroutine[Any, Any, Any]) -> Any: ...
 def list_ports() -> list[
     tuple[
         str,

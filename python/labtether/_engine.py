@@ -1,4 +1,5 @@
-"""Starting the engine on first need, and seeing to its end: the exit hook, the fork guard, and the clerk that writes Rust's log lines."""
+"""Starting the engine on first need, and seeing to its end: the exit hook, the fork guard, and the clerk that writes
+Rust's log lines."""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ _clerk: threading.Thread | None = None
 def ensure_started() -> None:
     """Start the runtime thread, once. Raises ForkedProcess in a forked child, LinkClosed while the process ends."""
     global _clerk
-    if _clerk is not None:
+    if _is_started():
         return
     with _lock:
-        if _clerk is not None:
+        if _is_started():
             return
         _core.start()
         # Runs before any pool or thread is joined, so a thread that is blocked in a query is let go first.
@@ -39,6 +40,10 @@ def ensure_started() -> None:
         clerk = threading.Thread(target=_write_log, name="labtether clerk", daemon=True)
         clerk.start()
         _clerk = clerk
+
+
+def _is_started() -> bool:
+    return _clerk is not None
 
 
 def _write_log() -> None:

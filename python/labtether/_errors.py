@@ -1,4 +1,5 @@
-"""The exceptions. Each says whose move it is, and carries what was known; Rust raises them by the table in `src/bridge/errors.rs`."""
+"""The exceptions. Each says whose move it is, and carries what was known; Rust raises them by the table in
+`src/bridge/errors.rs`."""
 
 from __future__ import annotations
 
@@ -24,10 +25,10 @@ __all__ = [
 class LinkError(Exception):
     """The root of what can go wrong with a link.
 
-    link: the link's name. port: where it leads. command: what was asked, as it was given, or None. heard: the bytes that had come in answer.
-    elapsed: seconds from the first byte written (or from the call, where nothing was) until it failed, or None.
-    effect: what the instrument did, as far as the wire can tell: "never_started", "ran_to_completion", "unconfirmed", or None.
-    The last events on the wire are in a note.
+    link: the link's name. port: where it leads. command: what was asked, as it was given, or None. heard: the bytes
+    that had come in answer. elapsed: seconds from the first byte written (or from the call, where nothing was) until
+    it failed, or None. effect: what the instrument did, as far as the wire can tell: "never_started",
+    "ran_to_completion", "unconfirmed", or None. The last events on the wire are in a note.
     """
 
     def __init__(
@@ -57,12 +58,16 @@ class LinkError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, dict(self.__dict__))
+        attributes = dict(self.__dict__)
+        if isinstance(self, OSError):
+            attributes["errno"] = self.errno  # which OSError keeps elsewhere
+        return _rebuild, (type(self), self.message, attributes)
 
 
 def _rebuild(kind: type[LinkError], message: str, attributes: dict[str, Any]) -> LinkError:
     error = kind(message)
-    error.__dict__.update(attributes)
+    for name, value in attributes.items():
+        setattr(error, name, value)
     return error
 
 
@@ -75,14 +80,15 @@ class ForkedProcess(LinkClosed, RuntimeError):
 
 
 class LinkBusy(LinkError):
-    """Yours to mend: another link of this process holds the port, or your turn did not come within `turn`. Says who, with what, since when."""
+    """Yours to mend: another link of this process holds the port, or your turn did not come within `turn`. Says who,
+    with what, since when."""
 
 
 class OpenFailed(LinkError, OSError):
     """The world's: the port did not open.
 
-    kind: "missing", "ambiguous", "permission", "in_use" (by another process), "refused" or "unsupported" (a setting the device cannot take).
-    errno: the system's number for it, or None.
+    kind: "missing", "ambiguous", "permission", "in_use" (by another process), "refused" or "unsupported" (a setting
+    the device cannot take). errno: the system's number for it, or None.
     """
 
     kind: str
@@ -105,7 +111,8 @@ class LinkLost(LinkError, ConnectionError):
 
 
 class LinkTimeout(LinkError, TimeoutError):
-    """The instrument's: silent. The link stays usable. If bytes came but no end of a message, it says so, with a hint."""
+    """The instrument's: silent. The link stays usable. If bytes came but no end of a message, it says so, with a
+    hint."""
 
 
 class FrameError(LinkError, ValueError):
@@ -145,7 +152,8 @@ class ScopeClosed(RuntimeError):
 
 
 class CleanupTimeout(LinkError):
-    """Ours or the world's: something did not end when its scope did. `stuck` names it. Not a TimeoutError, so that no retry swallows it."""
+    """Ours or the world's: something did not end when its scope did. `stuck` names it. Not a TimeoutError, so that no
+    retry swallows it."""
 
     def __init__(self, message: str = "", *, stuck: list[str] | None = None, **evidence: Any) -> None:
         super().__init__(message, **evidence)

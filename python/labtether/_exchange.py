@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from labtether import _core
 from labtether._checks import check_count, check_seconds
 from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
 from labtether._values import Raw
@@ -37,12 +38,13 @@ def current_task() -> object:
 class Exchange(Generic[M]):
     """An exchange, from `link.exchange()`. Entered once; its methods work between entering and leaving.
 
-    Each wait inside ends at its own timeout or at the exchange's, whichever comes first. If a wait is cancelled, what had come is kept for
-    the next one of the same exchange.
+    Each wait inside ends at its own timeout or at the exchange's, whichever comes first. If a wait is cancelled, what
+    had come is kept for the next one of the same exchange.
     """
 
-    __slots__ = ("_id", "_limit", "_link", "_operation", "_turn", "skipped")
+    __slots__ = ("_id", "_limit", "_link", "_over", "_turn", "skipped")
 
+    _link: Link[M]
     skipped: list[M]
     """Messages that `receive(match=)` passed over."""
 
@@ -51,6 +53,7 @@ class Exchange(Generic[M]):
         self._limit = limit
         self._turn = turn
         self._id: int | None = None
+        self._over = False
         self.skipped = []
 
     async def __aenter__(self) -> Self:
@@ -63,14 +66,15 @@ class Exchange(Generic[M]):
         link._talker = current_task()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._leave(error is None)
 
     def _leave(self, clean: bool) -> None:
-        talk = self._talk()
-        self._id = -1
+        self._over = True
         self._link._talker = None
-        self._link._wire.end_talk(talk, clean)
+        self._link._wire.end_talk(self._talk(), clean)
 
     def _talk(self) -> int:
         if self._id is None:
@@ -85,23 +89,17 @@ class Exchange(Generic[M]):
     async def receive(
         self, *, match: PatternLike | None = None, timeout: float | None = None, framing: FramingLike | None = None
     ) -> M:
-        """The next message. match: the next that matches; those passed over are added to `skipped`. framing: how this one ends.
+        """The next message. match: the next that matches; those passed over go to `skipped`. framing: how this one
+        ends.
 
         Raises LinkTimeout, FrameError, LinkLost, LinkClosed.
         """
-        lines = as_framing(framing)
-        if lines is None and self._link._framing is None:
-            raise ValueError("a link with framing=None needs framing= for each message, or read()")
-        encoder = self._link._encoder if lines is None else encoder_of(lines)
-        core = None if lines is None else lines.core
         pattern, function = as_pattern(match, "match")
         limit = self._within(timeout)
         deadline = time.monotonic() + limit
         while True:
-            answer = await self._link._wire.receive(pattern, core, max(0.0, min(limit, deadline - time.monotonic())), self._talk())
-            body, skipped = answer if isinstance(answer, tuple) else (answer, [])
-            self.skipped += [encoder.decode(one) for one in skipped]
-            message: M = self._link._decoded(body, encoder, None, None)
+            left = max(0.0, min(limit, deadline - time.monotonic()))
+            message: M = await self._next(pattern, framing, left, None, None)
             if function is None or function(message):
                 return message
             self.skipped.append(message)
@@ -116,11 +114,26 @@ class Exchange(Generic[M]):
     ) -> Any:
         """Send `command` and return the next message, as `link.query` would."""
         await self.send(command, timeout=timeout)
-        reply = await self.receive(timeout=timeout, framing=framing)
-        if parse is None:
-            return reply
-        body = reply.encode("latin-1", "replace") if isinstance(reply, str) else reply
-        return self._link._decoded(body, _Given(reply), parse, command)
+        return await self._next(None, framing, self._within(timeout), parse, command)
+
+    async def _next(
+        self,
+        pattern: _core.Pattern | None,
+        framing: FramingLike | None,
+        limit: float,
+        parse: Callable[[M], Any] | None,
+        command: Message | None,
+    ) -> Any:
+        lines = as_framing(framing)
+        if lines is None and self._link._framing is None:
+            raise ValueError("a link with framing=None needs framing= for each message, or read()")
+        encoder = self._link._encoder if lines is None else encoder_of(lines)
+        core = None if lines is None else lines.core
+        answer = await self._link._wire.receive(pattern, core, limit, self._talk())
+        # Alone, or with those that were passed over on the way to it.
+        body, skipped = answer if isinstance(answer, tuple) else (answer, [])
+        self.skipped += [encoder.decode(one) for one in skipped]
+        return self._link._decoded(body, encoder, parse, command)
 
     async def read(self, n: int, *, timeout: float | None = None) -> bytes:
         """Exactly `n` raw bytes, whatever the link's framing."""
@@ -158,21 +171,5 @@ class Exchange(Generic[M]):
         return self._link.timeout if self._limit is None else self._limit
 
     def __repr__(self) -> str:
-        state = "not entered" if self._id is None else "over" if self._id < 0 else "open"
+        state = "over" if self._over else "not entered" if self._id is None else "open"
         return f"<Exchange on {self._link.name}: {state}>"
-
-
-class _Given:
-    """An encoder for a message that is decoded already."""
-
-    __slots__ = ("encoding", "message")
-
-    def __init__(self, message: Any) -> None:
-        self.encoding = None
-        self.message = message
-
-    def encode(self, message: str | bytes, what: str = "a command") -> bytes:
-        raise TypeError(what)
-
-    def decode(self, body: bytes) -> Any:
-        return self.message

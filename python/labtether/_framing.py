@@ -15,10 +15,11 @@ __all__ = ["Encoder", "FramingLike", "Lines", "PatternLike", "as_pattern", "enco
 class Lines:
     """Messages that end in a terminator.
 
-    terminator: str or bytes, or several of them, such as `("\\r", ">")`; a message ends at whichever comes first. The default ends at LF and
-    drops one CR before it. send_terminator: what is added to what is sent; None: the (first) terminator; "": nothing.
-    encoding: how text becomes bytes and back; the default, latin-1, loses no byte; None: messages are bytes. keep: leave the terminator on
-    messages. max_length: the longest message, in bytes; a longer one is a FrameError.
+    terminator: str or bytes, or several of them, such as `("\\r", ">")`; a message ends at whichever comes first. The
+    default ends at LF and drops one CR before it. send_terminator: what is added to what is sent; None: the (first)
+    terminator; "": nothing. encoding: how text becomes bytes and back; the default, latin-1, loses no byte; None:
+    messages are bytes. keep: leave the terminator on messages. max_length: the longest message, in bytes; a longer one
+    is a FrameError.
 
     Raises ValueError for a terminator of no bytes, none at all, or one that is the beginning of another.
     """
@@ -39,9 +40,13 @@ class Lines:
                 encoding = codecs.lookup(encoding).name
             except LookupError:
                 raise ValueError(f"there is no encoding {encoding!r}") from None
+        if not isinstance(terminator, Iterable):
+            raise TypeError(f"terminator is str, bytes or several of them, not {type(terminator).__name__}")
         given = [terminator] if isinstance(terminator, (str, bytes)) else list(terminator)
         self.terminators = tuple(_as_bytes(one, encoding, "terminator") for one in given)
-        self.send_terminator = None if send_terminator is None else _as_bytes(send_terminator, encoding, "send_terminator")
+        self.send_terminator = (
+            None if send_terminator is None else _as_bytes(send_terminator, encoding, "send_terminator")
+        )
         self.encoding = encoding
         self.keep = bool(keep)
         if isinstance(max_length, bool) or not isinstance(max_length, int):

@@ -18,10 +18,10 @@ __all__ = ["LinkOptions", "link", "ports", "serial", "tcp"]
 class LinkOptions(TypedDict, total=False):
     """What every link can be given besides.
 
-    drain: seconds past its deadline for which an owed reply is still waited for (1.0). settle: seconds of quiet after something unexpected
-    (0.02). turn: seconds to wait for one's turn (30.0). resync: how to get back in step at once (None). trace: events kept (200).
-    close_timeout: seconds for pending output to leave when the link closes (2.0). park: last words that Rust itself writes when no Python can:
-    at exit, or when the link was forgotten (None).
+    drain: seconds past its deadline for which an owed reply is still waited for (1.0). settle: seconds of quiet after
+    something unexpected (0.02). turn: seconds to wait for one's turn (30.0). resync: how to get back in step at once
+    (None). trace: events kept (200). close_timeout: seconds for pending output to leave when the link closes (2.0).
+    park: last words that Rust itself writes when no Python can: at exit, or when the link was forgotten (None).
     """
 
     drain: float
@@ -104,13 +104,13 @@ def serial(
 ) -> Link[Any]:
     """A closed link to a serial port; nothing is touched before it is entered or set up.
 
-    port: a path, a PortInfo, or `lt.Usb(...)`, which is looked for at every open. The settings have pyserial's names and meanings.
-    exclusive: no other program may open it meanwhile. dtr, rts: the lines' levels; None: left as they are.
-    framing: how messages end: `lt.Lines(...)`, or the terminator alone; None: raw bytes. timeout: seconds for an exchange, from its first
-    byte. name: for errors and logs; None: the port's.
+    port: a path, a PortInfo, or `lt.Usb(...)`, which is looked for at every open. The settings have pyserial's names
+    and meanings. exclusive: no other program may open it meanwhile. dtr, rts: the lines' levels; None: left as they
+    are. framing: how messages end: `lt.Lines(...)`, or the terminator alone; None: raw bytes. timeout: seconds for an
+    exchange, from its first byte. name: for errors and logs; None: the port's.
 
-    Raises TypeError or ValueError for bad arguments. On a pseudo-terminal, which has no parity and no 7-bit mode, those are left out, with a
-    warning in the log when it is opened.
+    Raises TypeError or ValueError for bad arguments. On a pseudo-terminal, which has no parity and no 7-bit mode,
+    those are left out, with a warning in the log when it is opened.
     """
     device = port.device if isinstance(port, PortInfo) else port
     path: str | None = None
@@ -136,11 +136,18 @@ def serial(
     rate = check_count(baudrate, "baudrate")
     if rate > 0xFFFF_FFFF:
         raise ValueError(f"baudrate is at most {0xFFFF_FFFF}, not {rate}")
-    flags = {"xonxoff": xonxoff, "rtscts": rtscts, "dsrdtr": dsrdtr, "exclusive": exclusive, "dtr": dtr, "rts": rts}
+    flags: dict[str, Any] = {
+        "xonxoff": xonxoff,
+        "rtscts": rtscts,
+        "dsrdtr": dsrdtr,
+        "exclusive": exclusive,
+        "dtr": dtr,
+        "rts": rts,
+    }
     for flag, value in flags.items():
-        if not isinstance(value, bool) and not (value is None and flag in ("dtr", "rts")):
+        if not (isinstance(value, bool) or (value is None and flag in ("dtr", "rts"))):
             raise TypeError(f"{flag} is a bool, not {type(value).__name__}")
-    lines, common = _common(framing, timeout, name or short, shown, options)
+    lines, common = _common(framing, timeout, short if name is None else name, shown, options)
     wire = _core.Wire.serial(
         path, usb, rate, bytesize, parity, float(stopbits), xonxoff, rtscts, dsrdtr, exclusive, dtr, rts, common
     )
@@ -183,7 +190,8 @@ def tcp(
 ) -> Link[Any]:
     """A closed link to an instrument that listens on TCP; nothing is touched before it is entered or set up.
 
-    connect_timeout: seconds until the connection stands. The rest as for `serial`. Raises TypeError or ValueError for bad arguments.
+    connect_timeout: seconds until the connection stands. The rest as for `serial`. Raises TypeError or ValueError for
+    bad arguments.
     """
     check_name(host, "host")
     if check_count(port, "port") > 65535:
@@ -192,14 +200,21 @@ def tcp(
     if patience is None:
         raise TypeError("connect_timeout is a number of seconds, not None")
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    lines, common = _common(framing, timeout, name or shown, shown, options)
+    lines, common = _common(framing, timeout, shown if name is None else name, shown, options)
     wire = _core.Wire.tcp(host, port, patience, common)
     url = f"tcp://{shown}"
     return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
 
 
-def _simulated(instrument: str, *, framing: FramingLike | None = "\r\n", timeout: float = 5.0, name: str | None = None, **options: Any) -> Link[Any]:
-    lines, common = _common(framing, timeout, name or instrument, f"sim://{instrument}", options)  # type: ignore[arg-type]
+def _simulated(
+    instrument: str,
+    *,
+    framing: FramingLike | None = "\r\n",
+    timeout: float = 5.0,
+    name: str | None = None,
+    **options: Any,
+) -> Link[Any]:
+    lines, common = _common(framing, timeout, instrument if name is None else name, f"sim://{instrument}", options)  # type: ignore[arg-type]
     wire = _core.Wire.simulated(instrument, common)
     url = f"sim://{instrument}"
     return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
@@ -265,14 +280,21 @@ _SERIAL_SETTINGS: dict[str, Any] = {
     "dtr": bool,
     "rts": bool,
 }
-_ANY_SETTINGS: dict[str, Any] = {"timeout": float, "name": str, "drain": float, "settle": float, "turn": float, "close_timeout": float}
+_ANY_SETTINGS: dict[str, Any] = {
+    "timeout": float,
+    "name": str,
+    "drain": float,
+    "settle": float,
+    "turn": float,
+    "close_timeout": float,
+}
 
 
 def link(url: str, **options: Any) -> Link[Any]:
     """A closed link to where `url` leads, for settings kept in files.
 
-    `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `sim://balance`. The query part takes the settings that are numbers,
-    words or true and false; `options` are those of `serial` and `tcp`, and go before it.
+    `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `sim://balance`. The query part takes the
+    settings that are numbers, words or true and false; `options` are those of `serial` and `tcp`, and go before it.
 
     Raises ValueError for a URL that says nothing, TypeError for an unknown option.
     """
@@ -329,4 +351,6 @@ def ports(vid: int | None = None, pid: int | None = None, serial_number: str | N
     if all(value is None for value in wanted.values()):
         return found
     Usb(vid, pid, serial_number)
-    return [port for port in found if all(value is None or getattr(port, key) == value for key, value in wanted.items())]
+    return [
+        port for port in found if all(value is None or getattr(port, key) == value for key, value in wanted.items())
+    ]

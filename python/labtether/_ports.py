@@ -1,6 +1,7 @@
 """One port for each running asyncio loop: how Rust wakes it, and the futures that are yielded to it.
 
-The loop owns its port (its reader does); everything else refers to it weakly, so that a loop that is gone takes its port with it.
+The loop owns its port (its reader does); everything else refers to it weakly, so that a loop that is gone takes its
+port with it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ __all__ = ["Wake", "running"]
 _set_result = asyncio.Future.set_result
 _cancel = asyncio.Future.cancel
 
-# While an await of ours is pending on the main thread, the loop wakes this often, so that an interrupt is seen: a select that waits for
+# While an await of ours is pending on the main thread, the loop wakes this often, so that an interrupt is seen: a
+# select that waits for
 # nothing else is not woken by Jupyter's Stop button (ipykernel issues 881, 1239).
 HEARTBEAT = 0.1
 

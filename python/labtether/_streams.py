@@ -1,4 +1,5 @@
-"""Iterators over what Rust gathers: readings of a poll, and messages nobody asked for. Fetched in batches, one crossing for many."""
+"""Iterators over what Rust gathers: readings of a poll, and messages nobody asked for. Fetched in batches, one
+crossing for many."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ V = TypeVar("V")
 
 
 class Stream(Generic[V]):
-    """An asynchronous iterator that Rust feeds. It begins when it is entered or first iterated, and ends with `aclose`, its block, its last
-    reference, or on asyncio the task that began it. Cancelling an iteration loses nothing."""
+    """An asynchronous iterator that Rust feeds. It begins when it is entered or first iterated, and ends with
+    `aclose`, its block, its last reference, or on asyncio the task that began it. Cancelling an iteration loses
+    nothing."""
 
     __slots__ = ("__weakref__", "_batch", "_dropped", "_link", "_over", "_start", "_stream", "_what")
 
@@ -51,7 +53,9 @@ class Stream(Generic[V]):
         self._begin()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def __aiter__(self) -> Self:
@@ -99,7 +103,9 @@ class Poll(Stream[Reading[Any]]):
 
     __slots__ = ("_decode",)
 
-    def __init__(self, link: Link[Any], start: Callable[[], _core.Stream], decode: Callable[[bytes], Any], what: str) -> None:
+    def __init__(
+        self, link: Link[Any], start: Callable[[], _core.Stream], decode: Callable[[bytes], Any], what: str
+    ) -> None:
         super().__init__(link, start, what)
         self._decode = decode
 

@@ -1,4 +1,5 @@
-"""Awaiting an operation in trio: its own delayed-cancel protocol, which needs nothing invented. Imported only once trio is."""
+"""Awaiting an operation in trio: its own delayed-cancel protocol, which needs nothing invented. Imported only once
+trio is."""
 
 from __future__ import annotations
 
@@ -6,7 +7,15 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import trio
-from trio.lowlevel import Abort, RunVar, checkpoint_if_cancelled, current_task, in_trio_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    RunVar,
+    checkpoint_if_cancelled,
+    current_task,
+    in_trio_task,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from labtether import _core
 from labtether._await import annotate
@@ -61,7 +70,8 @@ async def _pump(port: _core.Port) -> None:
 
 
 async def wait(operation: _core.Operation) -> Any:
-    """Await `operation`: once its work has begun, the wait ends only when it has ended, or CANCEL_TIMEOUT after it was told to."""
+    """Await `operation`: once its work has begun, the wait ends only when it has ended, or CANCEL_TIMEOUT after it was
+    told to."""
     if not operation.shielded:
         await checkpoint_if_cancelled()
     port = _running_port()

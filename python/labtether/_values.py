@@ -27,8 +27,8 @@ class Raw:
 class Reading(Generic[T]):
     """One answer of a poll.
 
-    time: seconds since the epoch, never going back. monotonic: seconds on the clock of `time.monotonic()`. Both were taken in Rust when the
-    last byte came. value: the reply, as `parse` made it.
+    time: seconds since the epoch, never going back. monotonic: seconds on the clock of `time.monotonic()`. Both were
+    taken in Rust when the last byte came. value: the reply, as `parse` made it.
     """
 
     time: float
@@ -40,8 +40,8 @@ class Reading(Generic[T]):
 class Event:
     """One event of a trace.
 
-    time: seconds since the epoch. monotonic: seconds on the clock of `time.monotonic()`. direction: ">" to the instrument, "<" from it,
-    "!" something that happened to the link, which `note` names.
+    time: seconds since the epoch. monotonic: seconds on the clock of `time.monotonic()`. direction: ">" to the
+    instrument, "<" from it, "!" something that happened to the link, which `note` names.
     """
 
     time: float
@@ -57,7 +57,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class PortInfo:
-    """A serial port of this machine. `device` is what a link opens; vid, pid and the rest are None where it is not a USB adapter."""
+    """A serial port of this machine. `device` is what a link opens; vid, pid and the rest are None where it is not a
+    USB adapter."""
 
     device: str
     name: str
@@ -79,7 +80,8 @@ class PortInfo:
 
 @dataclass(frozen=True, slots=True)
 class Usb:
-    """The serial port of a USB adapter, whatever it is called when the link is opened: found by what is given of its identity."""
+    """The serial port of a USB adapter, whatever it is called when the link is opened: found by what is given of its
+    identity."""
 
     vid: int | None = None
     pid: int | None = None
@@ -107,7 +109,8 @@ class Usb:
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """How to get back in step after a timeout or a cancelled query: `command` is sent at once, all up to its `answer` (a pattern) dropped."""
+    """How to get back in step after a timeout or a cancelled query: `command` is sent at once, all up to its `answer`
+    (a pattern) dropped."""
 
     command: str | bytes | Raw
     answer: str | bytes | re.Pattern[str] | re.Pattern[bytes]
@@ -117,7 +120,8 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def number(reply: str | bytes) -> float:
-    """The first number in a reply; for `parse=`. Raises ValueError (which a query turns into FrameError) if there is none."""
+    """The first number in a reply; for `parse=`. Raises ValueError (which a query turns into FrameError) if there is
+    none."""
     match = _NUMBER.search(_text(reply))
     if match is None:
         raise ValueError(f"no number in {reply!r}")

@@ -62,7 +62,8 @@ fn build(py: Python<'_>, error: &LinkError, text: bool) -> PyResult<PyErr> {
     }
     let value = class.call((error.to_string(),), Some(&more))?;
     if let Some(tail) = error.about().map(|about| &about.tail).filter(|tail| !tail.is_empty()) {
-        let note = format!("last on the wire of {}:\n  {}", error.about().map_or("", |about| &about.link), tail.join("\n  "));
+        let note =
+            format!("last on the wire of {}:\n  {}", error.about().map_or("", |about| &about.link), tail.join("\n  "));
         value.call_method1("add_note", (note,))?;
     }
     Ok(PyErr::from_value(value))

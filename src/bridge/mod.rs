@@ -1,13 +1,16 @@
 //! The only place that says `pyo3`: Rust work becomes Python awaitables, Rust errors become Python exceptions.
 
+mod answer;
 mod doorbell;
 mod engine;
 mod errors;
 mod operation;
+mod options;
 mod port;
 mod simulation;
 mod stream;
 mod values;
+mod whose;
 mod wire;
 
 use pyo3::prelude::*;
@@ -24,7 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<values::PyFraming>()?;
     module.add_class::<values::PyPattern>()?;
     module.add_class::<wire::Wire>()?;
-    module.add_function(wrap_pyfunction!(operation::block_on, module)?)?;
+    module.add_function(wrap_pyfunction!(whose::block_on, module)?)?;
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
     module.add_function(wrap_pyfunction!(engine::start, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shut_down, module)?)?;

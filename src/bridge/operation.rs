@@ -8,7 +8,6 @@
 //! 2. The verdict is claimed inside `send`, on the awaiting thread.
 //! 3. A collected or closed operation never waits: dropping the work tells its owner.
 
-use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,14 +16,14 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::answer::{describe, stuck, to_value};
 use super::errors::to_python;
 use super::port::Port;
+use super::whose::{is_blocking, running_port, trio_wait};
 use crate::error::{Effect, LinkError};
-use crate::lifecycle;
-use crate::link::ticket::{Answer, Heard, Pending, Verdict, next_id};
+use crate::link::ticket::{Pending, Verdict, next_id};
 use crate::nursery::thread::Parker;
 
 /// Work that was not begun.
@@ -35,10 +34,6 @@ const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
 
 /// How long a cancelled await waits for Rust before it gives up and says so.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-
-thread_local! {
-    static BLOCKING: Cell<bool> = const { Cell::new(false) };
-}
 
 enum Stage {
     Idle(Start),
@@ -198,61 +193,11 @@ impl Operation {
     }
 }
 
-fn stuck(what: &str) -> String {
-    format!("labtether: {what} did not stop within {} s of being told to", CANCEL_TIMEOUT.as_secs())
-}
-
-/// What a cancelled operation came to, for a note on the cancellation.
-fn describe(what: &str, verdict: &Verdict) -> String {
-    let effect = match verdict {
-        Ok(_) => Effect::RanToCompletion,
-        Err(LinkError::Cancelled { effect, .. }) => *effect,
-        Err(LinkError::Timeout { effect, .. }) => *effect,
-        Err(error) => return format!("labtether: {what} also failed: {error}"),
-    };
-    format!("labtether: {what} was cancelled: {}", effect.word())
-}
-
-/// The port of the loop that runs in this thread; `None`: there is none, or the thread was told to block.
-fn running_port(py: Python<'_>) -> PyResult<Option<Py<Port>>> {
-    if BLOCKING.get() {
-        return Ok(None);
-    }
-    static PORT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let find = PORT.get_or_try_init(py, || py.import("labtether._ports")?.getattr("running").map(Bound::unbind))?;
-    let port = find.bind(py).call0()?;
-    if port.is_none() { Ok(None) } else { Ok(Some(port.cast_into::<Port>()?.unbind())) }
-}
-
-fn heard<'py>(py: Python<'py>, heard: &Heard) -> PyResult<Bound<'py, PyTuple>> {
-    let body = PyBytes::new(py, &heard.body);
-    let (epoch, moment) = (heard.at.epoch.as_secs_f64(), heard.at.moment.since_zero().as_secs_f64());
-    (body, epoch, moment).into_pyobject(py)
-}
-
-fn to_value(py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
-    Ok(match answer {
-        Answer::Nothing => py.None(),
-        Answer::Number(number) => number.into_pyobject(py)?.into_any().unbind(),
-        Answer::Bytes(bytes) => PyBytes::new(py, &bytes).into_any().unbind(),
-        Answer::Message(message, skipped) if skipped.is_empty() => PyBytes::new(py, &message.body).into_any().unbind(),
-        Answer::Message(message, skipped) => {
-            let skipped = skipped.iter().map(|one| PyBytes::new(py, &one.body));
-            (PyBytes::new(py, &message.body), PyList::new(py, skipped.collect::<Vec<_>>())?).into_pyobject(py)?.into_any().unbind()
-        }
-        Answer::Batch(batch, dropped) => {
-            let batch = batch.iter().map(|one| heard(py, one)).collect::<PyResult<Vec<_>>>()?;
-            (PyList::new(py, batch)?, dropped).into_pyobject(py)?.into_any().unbind()
-        }
-        Answer::End(dropped) => (py.None(), dropped).into_pyobject(py)?.into_any().unbind(),
-    })
-}
-
 #[pymethods]
 impl Operation {
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        if !BLOCKING.get()
+        if !is_blocking()
             && let Some(wait) = trio_wait(py)?
         {
             return wait.call1((slf,))?.call_method0(intern!(py, "__await__"));
@@ -273,7 +218,12 @@ impl Operation {
     }
 
     #[pyo3(signature = (kind, value=None, traceback=None))]
-    fn throw(slf: &Bound<'_, Self>, kind: Bound<'_, PyAny>, value: Option<Bound<'_, PyAny>>, traceback: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    fn throw(
+        slf: &Bound<'_, Self>,
+        kind: Bound<'_, PyAny>,
+        value: Option<Bound<'_, PyAny>>,
+        traceback: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         drop(traceback);
         let error = match value.filter(|value| !value.is_none()) {
@@ -290,7 +240,8 @@ impl Operation {
             return Err(PyErr::from_value(error));
         }
         static SETTLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let settle = SETTLE.get_or_try_init(py, || py.import("labtether._await")?.getattr("settle").map(Bound::unbind))?;
+        let settle =
+            SETTLE.get_or_try_init(py, || py.import("labtether._await")?.getattr("settle").map(Bound::unbind))?;
         let settling = settle.call1(py, (slf, error))?;
         this.inside().settling = Some(settling.clone_ref(py));
         settling.call_method0(py, intern!(py, "__next__"))
@@ -361,7 +312,9 @@ impl Operation {
     /// What became of it, in words, for a note on the cancellation; None where nothing had been begun.
     fn epitaph(&self) -> Option<String> {
         match &self.inside().stage {
-            Stage::Settled(Err(LinkError::Cancelled { effect: Effect::NeverStarted, .. })) | Stage::Idle(_) | Stage::Over => None,
+            Stage::Settled(Err(LinkError::Cancelled { effect: Effect::NeverStarted, .. }))
+            | Stage::Idle(_)
+            | Stage::Over => None,
             Stage::Settled(verdict) => Some(describe(&self.what, verdict)),
             Stage::Waiting(_) => Some(stuck(&self.what)),
         }
@@ -412,39 +365,5 @@ impl Drop for Operation {
         if let Stage::Waiting(Work { port: Some(port), .. }) = &inside.stage {
             port.get().forget(self.key);
         }
-    }
-}
-
-/// What awaits an operation in trio, if this is a trio task.
-fn trio_wait(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let modules = MODULES.get_or_try_init(py, || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind()))?;
-    if !modules.bind(py).contains(intern!(py, "trio"))? {
-        return Ok(None);
-    }
-    static WAIT: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
-    let (in_trio, wait) = WAIT.get_or_try_init(py, || {
-        let module = py.import("labtether._trio")?;
-        Ok::<_, PyErr>((module.getattr("in_trio_task")?.unbind(), module.getattr("wait")?.unbind()))
-    })?;
-    Ok(in_trio.bind(py).call0()?.is_truthy()?.then(|| wait.bind(py).clone()))
-}
-
-/// Runs a coroutine of ours to its end on this thread: each operation in it blocks. Whatever else it awaits is an error.
-#[pyfunction]
-pub(super) fn block_on(py: Python<'_>, coroutine: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    if lifecycle::is_forked() {
-        return Err(to_python(py, &LinkError::Forked, false));
-    }
-    let before = BLOCKING.replace(true);
-    let outcome = coroutine.call_method1(intern!(py, "send"), (py.None(),));
-    BLOCKING.set(before);
-    match outcome {
-        Ok(_) => {
-            coroutine.call_method0(intern!(py, "close"))?;
-            Err(PyRuntimeError::new_err("something other than a labtether operation was awaited in a blocking call"))
-        }
-        Err(error) if error.is_instance_of::<PyStopIteration>(py) => Ok(error.value(py).getattr(intern!(py, "value"))?.unbind()),
-        Err(error) => Err(error),
     }
 }

@@ -29,7 +29,12 @@ impl PyFraming {
     /// Messages that end in one of `terminators`.
     #[staticmethod]
     #[pyo3(signature = (terminators, send_terminator, keep, max_length))]
-    fn lines(terminators: Vec<Vec<u8>>, send_terminator: Option<Vec<u8>>, keep: bool, max_length: usize) -> PyResult<PyFraming> {
+    fn lines(
+        terminators: Vec<Vec<u8>>,
+        send_terminator: Option<Vec<u8>>,
+        keep: bool,
+        max_length: usize,
+    ) -> PyResult<PyFraming> {
         let terminators = terminators.into_iter().map(Bytes::from).collect();
         let lines = Lines::new(terminators, send_terminator.map(Bytes::from), keep, max_length);
         lines.map(|lines| PyFraming(Framing::Lines(lines))).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -95,7 +100,8 @@ pub(super) type PortRow = (
 );
 
 fn port_row(port: PortInfo) -> PortRow {
-    let PortInfo { device, name, description, vid, pid, serial_number, manufacturer, product, interface, location } = port;
+    let PortInfo { device, name, description, vid, pid, serial_number, manufacturer, product, interface, location } =
+        port;
     (device, name, description, vid, pid, serial_number, manufacturer, product, interface, location)
 }
 

@@ -10,16 +10,16 @@ use pyo3::types::PyDict;
 
 use super::errors::to_python;
 use super::operation::{Operation, Start};
+use super::options::{Common, common};
 use super::stream::Stream;
 use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
 use crate::error::{LinkError, Shown};
-use crate::lifecycle::{self, SimulatedPort, engine, log};
-use crate::link::conversation::Resync;
+use crate::lifecycle::{self, SimulatedPort, engine};
 use crate::link::job::{Request, Want, What};
-use crate::link::opener::{Opener, PortName, SerialPort, TcpServer};
+use crate::link::opener::{PortName, SerialPort, TcpServer};
 use crate::link::session::Wish;
 use crate::link::ticket::Pending;
-use crate::link::{Config, Held, Link, Tether};
+use crate::link::{Held, Link, Tether};
 use crate::transport::ports::Usb;
 use crate::transport::serial::{Parity, SerialSettings, StopBits};
 
@@ -33,56 +33,6 @@ pub(super) struct Wire {
     /// Whether commands are text.
     text: bool,
     turn: Duration,
-}
-
-struct Common {
-    config: Config,
-    text: bool,
-    turn: Duration,
-}
-
-/// The options every kind of link has; Python has checked them and filled in the defaults.
-fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> PyResult<Common> {
-    fn get<'py, T: FromPyObjectOwned<'py>>(options: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
-        let value = options.get_item(key)?.ok_or_else(|| PyValueError::new_err(format!("option {key} is missing")))?;
-        value.extract::<T>().map_err(Into::into)
-    }
-    let framing: Option<Py<PyFraming>> = get(options, "framing")?;
-    let framing = framing.map(|framing| framing.get().0.clone());
-    let resync: Option<(Vec<u8>, Py<PyPattern>)> = get(options, "resync")?;
-    let framed = |body: Vec<u8>| -> PyResult<Bytes> {
-        match &framing {
-            Some(framing) => framing.encode(&body).map_err(|error| PyValueError::new_err(error.to_string())),
-            None => Ok(Bytes::from(body)),
-        }
-    };
-    let resync = match resync {
-        Some((command, answer)) => {
-            Some(Resync { frame: framed(command.clone())?, command: Bytes::from(command), answer: answer.get().0.clone() })
-        }
-        None => None,
-    };
-    let park: Option<(Vec<u8>, bool)> = get(options, "park")?;
-    let park = match park {
-        Some((bytes, true)) => Some(Bytes::from(bytes)),
-        Some((body, false)) => Some(framed(body)?),
-        None => None,
-    };
-    let config = Config {
-        name: Arc::from(get::<String>(options, "name")?),
-        port: Arc::from(get::<String>(options, "port")?),
-        opener,
-        framing,
-        limit: span(get(options, "timeout")?)?,
-        drain: span(get(options, "drain")?)?,
-        settle: span(get(options, "settle")?)?,
-        resync,
-        trace: get(options, "trace")?,
-        close_timeout: span(get(options, "close_timeout")?)?,
-        park,
-        log: log(),
-    };
-    Ok(Common { config, text: get(options, "text")?, turn: span(get(options, "turn")?)? })
 }
 
 impl Wire {
@@ -99,7 +49,14 @@ impl Wire {
         Operation::new(what, self.text, start)
     }
 
-    fn job(&self, shown: String, what: What, talk: Option<u64>, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
+    fn job(
+        &self,
+        shown: String,
+        what: What,
+        talk: Option<u64>,
+        limit: Option<f64>,
+        turn: Option<f64>,
+    ) -> PyResult<Operation> {
         let limit = limit.map_or(Ok(self.link().config.limit), span)?;
         let turn = turn.map_or(Ok(self.turn), span)?;
         let tether = self.tether.clone();
@@ -171,10 +128,13 @@ impl Wire {
             2.0 => StopBits::Two,
             other => return Err(PyValueError::new_err(format!("stopbits is 1, 1.5 or 2, not {other}"))),
         };
-        let settings = SerialSettings { baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, exclusive, dtr, rts };
+        let settings =
+            SerialSettings { baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, exclusive, dtr, rts };
         let port = match (path, usb) {
             (Some(path), _) => PortName::Path(path),
-            (None, Some((vid, pid, serial_number, interface))) => PortName::Usb(Usb { vid, pid, serial_number, interface }),
+            (None, Some((vid, pid, serial_number, interface))) => {
+                PortName::Usb(Usb { vid, pid, serial_number, interface })
+            }
             (None, None) => return Err(PyValueError::new_err("a serial link needs a port")),
         };
         Ok(Wire::new(common(Box::new(SerialPort { port, settings }), options)?))
@@ -227,7 +187,14 @@ impl Wire {
     }
 
     #[pyo3(signature = (command, raw, framing, limit, turn))]
-    fn query(&self, command: &[u8], raw: bool, framing: Option<&Bound<'_, PyFraming>>, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
+    fn query(
+        &self,
+        command: &[u8],
+        raw: bool,
+        framing: Option<&Bound<'_, PyFraming>>,
+        limit: Option<f64>,
+        turn: Option<f64>,
+    ) -> PyResult<Operation> {
         let (frame, framing) = (self.frame(command, raw)?, self.framing(framing)?);
         let shown = format!("the query {}", Shown(command));
         let what = What::Query { command: Bytes::copy_from_slice(command), frame, framing };
@@ -235,7 +202,15 @@ impl Wire {
     }
 
     #[pyo3(signature = (message, raw, urgent, limit, turn, talk))]
-    fn send(&self, message: &[u8], raw: bool, urgent: bool, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+    fn send(
+        &self,
+        message: &[u8],
+        raw: bool,
+        urgent: bool,
+        limit: Option<f64>,
+        turn: Option<f64>,
+        talk: Option<u64>,
+    ) -> PyResult<Operation> {
         let frame = self.frame(message, raw)?;
         let shown = format!("sending {}", Shown(message));
         let what = What::Send { command: Bytes::copy_from_slice(message), frame, urgent, raw: false };
@@ -250,7 +225,13 @@ impl Wire {
     }
 
     #[pyo3(signature = (pattern, framing, limit, talk))]
-    fn receive(&self, pattern: Option<&Bound<'_, PyPattern>>, framing: Option<&Bound<'_, PyFraming>>, limit: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+    fn receive(
+        &self,
+        pattern: Option<&Bound<'_, PyPattern>>,
+        framing: Option<&Bound<'_, PyFraming>>,
+        limit: Option<f64>,
+        talk: Option<u64>,
+    ) -> PyResult<Operation> {
         let pattern = pattern.map(|pattern| pattern.get().0.clone());
         let framing = match (framing, talk) {
             (None, None) => None,
@@ -265,12 +246,24 @@ impl Wire {
     }
 
     #[pyo3(signature = (end, limit, turn, talk))]
-    fn read_until(&self, end: Vec<u8>, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+    fn read_until(
+        &self,
+        end: Vec<u8>,
+        limit: Option<f64>,
+        turn: Option<f64>,
+        talk: Option<u64>,
+    ) -> PyResult<Operation> {
         self.job(format!("reading until {}", Shown(&end)), What::Read(Want::Until(Bytes::from(end))), talk, limit, turn)
     }
 
     #[pyo3(signature = (max_bytes, limit, turn, talk))]
-    fn read_some(&self, max_bytes: usize, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+    fn read_some(
+        &self,
+        max_bytes: usize,
+        limit: Option<f64>,
+        turn: Option<f64>,
+        talk: Option<u64>,
+    ) -> PyResult<Operation> {
         self.job(format!("reading at most {max_bytes} bytes"), What::Read(Want::Some(max_bytes)), talk, limit, turn)
     }
 

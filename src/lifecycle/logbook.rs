@@ -53,7 +53,10 @@ impl Logbook {
         let mut state = self.state();
         loop {
             if state.dropped > 0 {
-                let line = format!("{} log lines were dropped: Python was too busy to read them", std::mem::take(&mut state.dropped));
+                let line = format!(
+                    "{} log lines were dropped: Python was too busy to read them",
+                    std::mem::take(&mut state.dropped)
+                );
                 return Some(Record { level: Level::Warning, line });
             }
             if let Some(record) = state.records.pop_front() {

@@ -129,7 +129,12 @@ pub struct Conversation {
 
 impl Conversation {
     /// A conversation in which nothing has been said. `myself` is the actor's own mailbox; `counts` go on from there.
-    pub fn new(rules: Rules, trace: Arc<Trace>, myself: mpsc::UnboundedSender<Request>, counts: Counts) -> Conversation {
+    pub fn new(
+        rules: Rules,
+        trace: Arc<Trace>,
+        myself: mpsc::UnboundedSender<Request>,
+        counts: Counts,
+    ) -> Conversation {
         Conversation {
             rules,
             trace,
@@ -286,7 +291,13 @@ impl Conversation {
         Box::new(self.evidence(command, elapsed, heard, now))
     }
 
-    pub(super) fn evidence(&self, command: Option<Bytes>, elapsed: Option<Duration>, heard: Bytes, now: Moment) -> Evidence {
+    pub(super) fn evidence(
+        &self,
+        command: Option<Bytes>,
+        elapsed: Option<Duration>,
+        heard: Bytes,
+        now: Moment,
+    ) -> Evidence {
         let tail = if now == Moment::NEVER { Vec::new() } else { self.trace.tail(now) };
         Evidence { link: self.rules.name.clone(), port: self.rules.port.clone(), command, heard, elapsed, tail }
     }

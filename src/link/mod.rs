@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod feed;
 mod hearing;
 pub mod job;
+mod limits;
 pub mod opener;
 mod output;
 mod poll;
@@ -109,7 +110,9 @@ impl Phase {
     fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Phase::Closed => None,
-            Phase::Opening(session) | Phase::Open(session) | Phase::Closing(session) | Phase::Lost { session, .. } => Some(session),
+            Phase::Opening(session) | Phase::Open(session) | Phase::Closing(session) | Phase::Lost { session, .. } => {
+                Some(session)
+            }
         }
     }
 }
@@ -176,7 +179,12 @@ impl Link {
     }
 
     fn about(&self, command: Option<Bytes>) -> Box<Evidence> {
-        Box::new(Evidence { link: self.config.name.clone(), port: self.config.port.clone(), command, ..Evidence::default() })
+        Box::new(Evidence {
+            link: self.config.name.clone(),
+            port: self.config.port.clone(),
+            command,
+            ..Evidence::default()
+        })
     }
 
     fn closed(&self, why: &str) -> LinkError {
@@ -195,7 +203,11 @@ impl Link {
     }
 
     /// The mailbox of the actor, or why there is none.
-    fn mailbox(&self, command: Option<&Bytes>, now: Moment) -> Result<tokio::sync::mpsc::UnboundedSender<Request>, LinkError> {
+    fn mailbox(
+        &self,
+        command: Option<&Bytes>,
+        now: Moment,
+    ) -> Result<tokio::sync::mpsc::UnboundedSender<Request>, LinkError> {
         let mut about = self.about(command.cloned());
         let why = match &*self.phase() {
             Phase::Open(session) => return Ok(session.mailbox.clone()),

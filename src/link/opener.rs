@@ -1,6 +1,7 @@
 //! How a link gets its pipe: found first (which device?), then opened. Waits and deadlines are the session's.
 
 use std::future::{Future, ready};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::nursery::thread::on_thread;
 use crate::transport::Opened;
 use crate::transport::ports::{Usb, ports};
 use crate::transport::serial::{SerialSettings, device_number, open_serial};
-use crate::transport::tcp::open_tcp;
+use crate::transport::tcp::{address, open_tcp, resolve};
 
 /// A future that can be stored.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -94,7 +95,11 @@ impl Opener for SerialPort {
             match opened {
                 Ok(Some(opened)) => opened,
                 Ok(None) => Err(OpenError::new(OpenKind::Unsupported, format!("thread {thread} panicked"))),
-                Err(error) => Err(OpenError { kind: OpenKind::Refused, why: format!("no thread to open it on: {error}"), errno: error.raw_os_error() }),
+                Err(error) => Err(OpenError {
+                    kind: OpenKind::Refused,
+                    why: format!("no thread to open it on: {error}"),
+                    errno: error.raw_os_error(),
+                }),
             }
         })
     }
@@ -114,13 +119,33 @@ pub struct TcpServer {
     pub connect_timeout: Duration,
 }
 
+impl TcpServer {
+    /// The system's resolver blocks for as long as it likes; it may do so on a thread of its own, with a name.
+    async fn resolve(&self, name: &str, place: &Place) -> Result<Vec<SocketAddr>, OpenError> {
+        let thread = format!("labtether-resolve-{name}");
+        let (host, port) = (self.host.clone(), self.port);
+        let work = move || resolve(&host, port);
+        let found = on_thread(place.nursery.census(), Some(place.nursery.id()), &thread, work, drop).await;
+        found
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| Err(OpenError::new(OpenKind::Missing, format!("thread {thread} did not run"))))
+    }
+}
+
 impl Opener for TcpServer {
     fn find<'a>(&'a self, _place: &'a Place) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
         Box::pin(ready(Ok((format!("{}:{}", self.host, self.port), None))))
     }
 
-    fn open<'a>(&'a self, _port: &'a str, _name: &'a str, _place: &'a Place) -> Later<'a, Result<Opened, OpenError>> {
-        Box::pin(open_tcp(&self.host, self.port))
+    fn open<'a>(&'a self, _port: &'a str, name: &'a str, place: &'a Place) -> Later<'a, Result<Opened, OpenError>> {
+        Box::pin(async move {
+            let addresses = match address(&self.host, self.port) {
+                Some(address) => vec![address],
+                None => self.resolve(name, place).await?,
+            };
+            open_tcp(&addresses).await
+        })
     }
 
     fn limit(&self) -> Duration {

@@ -125,7 +125,8 @@ impl Output {
     pub(super) fn cut(&mut self) -> Option<Frame> {
         self.cut_at = None;
         let foreign = self.frames.front().is_some_and(|front| front.is_begun()) && self.frames.len() > self.urgent;
-        let urgent_in_front = self.frames.front().is_some_and(|front| matches!(&front.owner, Owner::Send(s) if is_urgent(&s.job)));
+        let urgent_in_front =
+            self.frames.front().is_some_and(|front| matches!(&front.owner, Owner::Send(s) if is_urgent(&s.job)));
         if foreign && !urgent_in_front { self.frames.pop_front() } else { None }
     }
 

@@ -134,7 +134,8 @@ async fn open(
     if let Some(device) = device {
         berth = Some(take_berth(link, session, berths, device, replace, deadline, place).await?);
     }
-    let opened = clock.until(deadline, opener.open(&port, &link.config.name, place)).await.unwrap_or_else(|| Err(too_late()));
+    let opened =
+        clock.until(deadline, opener.open(&port, &link.config.name, place)).await.unwrap_or_else(|| Err(too_late()));
     let Opened { pipe, notices, .. } = opened.map_err(|cause| fail(cause, &port))?;
     for notice in notices {
         link.log(Level::Warning, format!("{}: {notice}", link.config.name));
@@ -166,7 +167,13 @@ async fn take_berth(
         let held = other.link.upgrade().and_then(|other| other.session().map(|session| (other, session)));
         let closing = match &held {
             Some((other, session)) if replace && !other.gauge.busy.load(Ordering::Relaxed) && other.is_open() => {
-                link.log(Level::Info, format!("{} was set up on the same port ({}); it is stopped for {}", other.config.name, session.place, link.config.name));
+                link.log(
+                    Level::Info,
+                    format!(
+                        "{} was set up on the same port ({}); it is stopped for {}",
+                        other.config.name, session.place, link.config.name
+                    ),
+                );
                 session.close(Closing::Stopped);
                 true
             }
@@ -190,7 +197,14 @@ async fn take_berth(
     }
 }
 
-async fn close(link: &Arc<Link>, session: &Arc<Session>, place: &Place, mut actor: Actor, berth: Option<Berth>, end: End) {
+async fn close(
+    link: &Arc<Link>,
+    session: &Arc<Session>,
+    place: &Place,
+    mut actor: Actor,
+    berth: Option<Berth>,
+    end: End,
+) {
     let clock = place.clock().clone();
     let now = clock.stamp();
     let deadline = now.moment + link.config.close_timeout;
@@ -206,7 +220,8 @@ async fn close(link: &Arc<Link>, session: &Arc<Session>, place: &Place, mut acto
             actor.conversation.end(&|about| LinkError::Closed { about, why: reason.to_owned() }, now);
             if let (Closing::Forgotten | Closing::Exit, Some(park)) = (why, &link.config.park) {
                 let said = actor.last_words(park.clone(), deadline).await;
-                link.trace.note(clock.stamp(), if said { "parked" } else { "the parking message could not be written" });
+                link.trace
+                    .note(clock.stamp(), if said { "parked" } else { "the parking message could not be written" });
             }
             actor.drain(deadline).await;
             Phase::Closed
@@ -234,7 +249,13 @@ async fn close(link: &Arc<Link>, session: &Arc<Session>, place: &Place, mut acto
 /// Closing may take a hundred times as long as the deadline if a driver is stuck; then it is named and left behind.
 const CLOSING_ITSELF: Duration = Duration::from_millis(500);
 
-async fn close_on_thread(link: &Arc<Link>, session: &Arc<Session>, place: &Place, pipe: Box<dyn crate::transport::Transport>, berth: Option<Berth>) {
+async fn close_on_thread(
+    link: &Arc<Link>,
+    session: &Arc<Session>,
+    place: &Place,
+    pipe: Box<dyn crate::transport::Transport>,
+    berth: Option<Berth>,
+) {
     let name = format!("labtether-close-{}", link.config.name);
     let clock = place.clock();
     let work = move || {
@@ -247,8 +268,15 @@ async fn close_on_thread(link: &Arc<Link>, session: &Arc<Session>, place: &Place
         Some(Ok(None)) => link.log(Level::Error, format!("thread {name} panicked while closing {}", link.config.port)),
         Some(Err(error)) => link.log(Level::Error, format!("no thread to close {} on: {error}", link.config.port)),
         None => {
-            link.log(Level::Error, format!("thread {name} is stuck: the driver of {} does not close it", link.config.port));
-            session.stuck.lock().unwrap_or_else(PoisonError::into_inner).push(format!("thread {name} (the driver does not close the port)"));
+            link.log(
+                Level::Error,
+                format!("thread {name} is stuck: the driver of {} does not close it", link.config.port),
+            );
+            session
+                .stuck
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(format!("thread {name} (the driver does not close the port)"));
         }
     }
 }
@@ -257,7 +285,8 @@ impl Link {
     fn new_conversation(&self, session: &Session, now: Stamp) -> Conversation {
         let counts = self.gauge.counts();
         let before = counts.last.is_some();
-        let mut conversation = Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), counts);
+        let mut conversation =
+            Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), counts);
         if before {
             // What the session before was told may still be on its way.
             conversation.settle_first(now);

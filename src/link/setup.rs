@@ -37,7 +37,14 @@ impl Link {
         let work = set_up(self.clone(), place.clone(), berths.clone(), wish, token.clone(), share.clone(), reply);
         let name = format!("setup {}", self.config.name);
         // A nursery that has ended drops the work, and with it the reply, which says that the link is closed.
-        let _ = place.nursery.spawn(&name, async { work.await; Ok(()) }, None);
+        let _ = place.nursery.spawn(
+            &name,
+            async {
+                work.await;
+                Ok(())
+            },
+            None,
+        );
         Setup { ticket, token, share, undo: None, link: self.clone(), place: place.clone(), claimed: false }
     }
 
@@ -88,7 +95,9 @@ impl Link {
         match &*phase {
             Phase::Open(session) | Phase::Opening(session) if wish.once => {
                 let age = Seconds(place.clock().now().since(session.since.moment));
-                return Found::Refused(self.busy(format!("it was set up {} {age} s ago, and a link is entered once", session.place)));
+                return Found::Refused(
+                    self.busy(format!("it was set up {} {age} s ago, and a link is entered once", session.place)),
+                );
             }
             Phase::Open(_) => return Found::Open,
             Phase::Opening(session) => return Found::OnTheWay(session.clone()),
@@ -105,12 +114,20 @@ impl Link {
                 link.log(super::Level::Error, format!("internal error in link {}: {message}", link.config.name));
             }
             // However it ended, nothing of it is left now.
-            let left = matches!(&*link.phase(), Phase::Opening(s) | Phase::Open(s) | Phase::Closing(s) if Arc::ptr_eq(s, &of));
+            let left =
+                matches!(&*link.phase(), Phase::Opening(s) | Phase::Open(s) | Phase::Closing(s) if Arc::ptr_eq(s, &of));
             if left {
                 link.enter(&of, Phase::Closed);
             }
         });
-        let spawned = place.nursery.spawn(&format!("link {}", self.config.name), async { run.run().await; Ok(()) }, Some(on_end));
+        let spawned = place.nursery.spawn(
+            &format!("link {}", self.config.name),
+            async {
+                run.run().await;
+                Ok(())
+            },
+            Some(on_end),
+        );
         match spawned {
             Ok(()) => Found::OnTheWay(session),
             Err(ended) => {
@@ -137,11 +154,28 @@ fn new_session(link: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish) ->
         stuck: std::sync::Mutex::default(),
     });
     let (place, berths) = (place.clone(), berths.clone());
-    let run = Run { link: link.clone(), session: session.clone(), inbox, opened, ended, place, berths, replace: wish.replace };
+    let run = Run {
+        link: link.clone(),
+        session: session.clone(),
+        inbox,
+        opened,
+        ended,
+        place,
+        berths,
+        replace: wish.replace,
+    };
     (session, run)
 }
 
-async fn set_up(link: Arc<Link>, place: Place, berths: Berths, wish: Wish, token: CancellationToken, share: Arc<Share>, reply: Reply) {
+async fn set_up(
+    link: Arc<Link>,
+    place: Place,
+    berths: Berths,
+    wish: Wish,
+    token: CancellationToken,
+    share: Arc<Share>,
+    reply: Reply,
+) {
     let cancelled = || Err(LinkError::Cancelled { effect: Effect::NeverStarted, about: link.about(None) });
     let session = loop {
         match link.find(&place, &berths, &wish) {

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::conversation::{Conversation, Current, Debt, Owed, Waiting};
 use super::hearing::cut;
 use super::job::{Job, What};
+use super::limits::take_first;
 use super::output::Owner;
 use super::ticket::{Answer, Heard};
-use super::turns::take_first;
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError};
 
@@ -167,7 +167,9 @@ impl Conversation {
 
     /// The exchange is over.
     pub(super) fn end_talk(&mut self, id: u64, clean: bool, now: Stamp) {
-        let Some(Current::Talk(talk)) = self.current.take_if(|current| matches!(current, Current::Talk(talk) if talk.id == id)) else {
+        let Some(Current::Talk(talk)) =
+            self.current.take_if(|current| matches!(current, Current::Talk(talk) if talk.id == id))
+        else {
             return;
         };
         let mut talk = *talk;
@@ -176,19 +178,28 @@ impl Conversation {
             if let Some((Owner::Send(sending), was_begun)) = self.output.withdraw(id) {
                 begun |= was_begun;
                 let about = self.about(&sending.job, sending.started, now.moment);
-                self.give(sending.job, Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }), now.moment);
+                self.give(
+                    sending.job,
+                    Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }),
+                    now.moment,
+                );
             }
         }
         while let Some(waiting) = talk.asks.pop_front() {
             still_owed(&mut talk, &waiting, self.rules.framing.clone());
             let about = self.about(&waiting.job, None, now.moment);
-            self.give(waiting.job, Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }), now.moment);
+            self.give(
+                waiting.job,
+                Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }),
+                now.moment,
+            );
         }
         for heard in talk.back {
             self.trace.note(now, format!("not fetched: {}", crate::error::Shown(&heard.body)));
         }
         let unfinished = begun || talk.timed_out || !clean;
-        let owed = talk.owed.or_else(|| begun.then(|| self.rules.framing.clone().map_or(Owed::Anything, Owed::Message)));
+        let owed =
+            talk.owed.or_else(|| begun.then(|| self.rules.framing.clone().map_or(Owed::Anything, Owed::Message)));
         if let (true, Some(owed)) = (unfinished, owed) {
             let until = talk.owed_until.max(now.moment) + self.rules.drain;
             self.debt = Some(Debt { owed, command: talk.command, until, unwritten: begun });

@@ -1,6 +1,4 @@
-//! Turn-taking: who has the line next, what is owed first, and when a wait has been long enough.
-
-use std::time::Duration;
+//! Turn-taking: who has the line next, and what is owed first.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,7 +8,7 @@ use super::output::{Frame, Owner, Sending};
 use super::talk::Talk;
 use super::ticket::{Answer, next_id};
 use crate::clock::{Moment, Stamp};
-use crate::error::{Effect, LinkError, Seconds, Shown};
+use crate::error::{Effect, LinkError, Shown};
 
 impl Conversation {
     /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
@@ -35,7 +33,7 @@ impl Conversation {
     }
 
     /// When the line has been quiet for long enough to ask.
-    fn quiet_at(&mut self, now: Moment) -> Moment {
+    pub(super) fn quiet_at(&mut self, now: Moment) -> Moment {
         // Half a message is not the beginning of a reply to something that was not asked yet.
         let half_heard = self.rules.framing.is_some() && !self.input.is_empty();
         if half_heard {
@@ -53,7 +51,10 @@ impl Conversation {
         if let (Some(debt), Some(resync)) = (&self.debt, self.rules.resync.clone())
             && self.queue.get(index).is_some_and(expects_reply)
         {
-            let what = format!("resynchronising: {} is owed", debt.command.as_deref().map_or(String::new(), |c| Shown(c).to_string()));
+            let what = format!(
+                "resynchronising: {} is owed",
+                debt.command.as_deref().map_or(String::new(), |c| Shown(c).to_string())
+            );
             self.trace.note(now, what);
             self.output.push(Frame::new(resync.frame, Owner::Resync));
             let deadline = now.moment + self.rules.limit;
@@ -175,7 +176,8 @@ impl Conversation {
     }
 
     fn sent(&mut self, job: Job, started: Option<Moment>, now: Stamp) {
-        if let (Some(id), Some(Current::Talk(talk)), What::Send { command, .. }) = (job.talk, &mut self.current, &job.what)
+        if let (Some(id), Some(Current::Talk(talk)), What::Send { command, .. }) =
+            (job.talk, &mut self.current, &job.what)
             && talk.id == id
         {
             let owed = self.rules.framing.clone().map_or(Owed::Anything, Owed::Message);
@@ -206,83 +208,6 @@ impl Conversation {
         if !self.stale.is_empty() && self.current.is_none() && self.debt.is_none() {
             let newer = std::mem::replace(&mut self.input, std::mem::take(&mut self.stale));
             self.input.unsplit(newer);
-        }
-    }
-
-    /// The next moment at which [`Conversation::expire`] has something to do.
-    pub fn next_deadline(&mut self, now: Moment) -> Moment {
-        let mut next = self.polls.next_due().min(self.output.cut_at());
-        for job in &self.queue {
-            next = next.min(job.asked + job.turn);
-        }
-        match &self.current {
-            Some(Current::Query(asked)) => next = next.min(asked.deadline),
-            Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.deadline)),
-            Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
-            None if self.debt.is_none() && !self.queue.is_empty() => next = next.min(self.quiet_at(now)),
-            None => {}
-        }
-        if let Some(debt) = &self.debt
-            && !debt.unwritten
-        {
-            next = next.min(debt.until);
-        }
-        next = next.min(self.output.next_deadline());
-        for waiting in &self.reads {
-            let by = if waiting.deadline == Moment::NEVER { waiting.job.asked + waiting.job.turn } else { waiting.deadline };
-            next = next.min(by);
-        }
-        self.unasked.receives.iter().fold(next, |next, waiting| next.min(waiting.deadline))
-    }
-
-    /// Ends what has waited long enough.
-    pub fn expire(&mut self, now: Stamp) {
-        let moment = now.moment;
-        if matches!(&self.current, Some(Current::Query(asked)) if asked.deadline <= moment) {
-            self.leave_query(moment, |conversation, asked, effect| {
-                let error = conversation.silent(&asked.job, asked.started, effect, moment);
-                conversation.trace.note(now, "timeout");
-                conversation.give(asked.job, Err(error), moment);
-            });
-        }
-        if matches!(&self.current, Some(Current::Resync { deadline, .. }) if *deadline <= moment) {
-            self.resync_failed(now);
-        }
-        if self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until <= moment) {
-            self.trace.note(now, "the owed reply did not come");
-            self.debt = None;
-            self.restore_stale(moment);
-        }
-        while let Some(job) = take_first(&mut self.queue, |job| job.asked + job.turn <= moment) {
-            let error = self.busy(&job, moment);
-            self.give(job, Err(error), moment);
-        }
-        while let Some(id) = self.output.overdue(moment) {
-            if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
-                let effect = if begun { Effect::Unconfirmed } else { Effect::NeverStarted };
-                let error = self.silent(&sending.job, sending.started, effect, moment);
-                self.give(sending.job, Err(error), moment);
-            }
-        }
-        self.expire_waiting(moment);
-        self.hear(now);
-    }
-
-    fn expire_waiting(&mut self, now: Moment) {
-        self.expire_talk(now);
-        while let Some(waiting) = take_first(&mut self.reads, |w| {
-            w.deadline <= now || (w.deadline == Moment::NEVER && w.job.asked + w.job.turn <= now)
-        }) {
-            let error = if waiting.deadline == Moment::NEVER {
-                self.busy(&waiting.job, now)
-            } else {
-                self.silent(&waiting.job, None, Effect::NeverStarted, now)
-            };
-            self.give(waiting.job, Err(error), now);
-        }
-        while let Some(waiting) = take_first(&mut self.unasked.receives, |w| w.deadline <= now) {
-            let error = self.silent(&waiting.job, None, Effect::NeverStarted, now);
-            self.give(waiting.job, Err(error), now);
         }
     }
 
@@ -317,74 +242,6 @@ impl Conversation {
         let until = now + self.rules.drain;
         self.debt = Some(Debt { owed: Owed::Anything, command: None, until, unwritten: false });
     }
-
-    fn resync_failed(&mut self, now: Stamp) {
-        let Some(Current::Resync { since, .. }) = self.current.take() else { return };
-        self.trace.note(now, "no answer to the resync command");
-        if let Some(job) = self.queue.pop_front() {
-            let mut about = self.about(&job, None, now.moment);
-            about.elapsed = Some(now.moment.since(since));
-            let hint = "the resync command got no answer, so nothing more was asked".to_owned();
-            let error = LinkError::Timeout { about, limit: self.rules.limit, effect: Effect::NeverStarted, hint };
-            self.give(job, Err(error), now.moment);
-        }
-    }
-
-    fn silent(&self, job: &Job, started: Option<Moment>, effect: Effect, now: Moment) -> LinkError {
-        let about = self.about(job, started, now);
-        let writes = matches!(job.what, What::Query { .. } | What::Send { .. });
-        let hint = match &job.what {
-            _ if writes && started.is_none() => {
-                "not one byte could be written: is flow control holding the line, or is nobody reading at the other end?".to_owned()
-            }
-            What::Send { raw: true, frame, .. } => {
-                format!("part of the {} bytes could not be written: the line takes no more", frame.len())
-            }
-            What::Send { .. } => "the message could not be written whole: the line takes no more".to_owned(),
-            What::Query { framing, .. } => framing.hint(&about.heard).unwrap_or_else(|| "nothing was heard".to_owned()),
-            What::Receive { framing, .. } => {
-                let framing = framing.as_ref().or(self.rules.framing.as_ref());
-                framing.and_then(|f| f.hint(&about.heard)).unwrap_or_else(|| "no message was heard".to_owned())
-            }
-            _ if about.heard.is_empty() => "nothing was heard".to_owned(),
-            _ => format!("{} bytes came, which stay for the next read", about.heard.len()),
-        };
-        LinkError::Timeout { about, limit: job.limit, effect, hint }
-    }
-
-    fn busy(&self, job: &Job, now: Moment) -> LinkError {
-        let about = self.about(job, None, now);
-        let waited = Seconds(job.turn);
-        let why = match (&self.current, &self.debt) {
-            (Some(Current::Query(asked)), _) => {
-                let what = asked.about_command();
-                format!("{what} has had the line for {} s; the turn did not come within {waited} s", Seconds(now.since(asked.since)))
-            }
-            (Some(Current::Talk(talk)), _) => {
-                format!("an exchange has had the line for {} s; the turn did not come within {waited} s", Seconds(now.since(talk.opened)))
-            }
-            (_, Some(debt)) => {
-                let command = debt.command.as_deref().map_or("a command".to_owned(), |c| Shown(c).to_string());
-                let until = if debt.until == Moment::NEVER {
-                    "for ever (it was asked without a time limit)".to_owned()
-                } else {
-                    format!("until {} s from now", Seconds(debt.until.since(now).max(Duration::from_millis(1))))
-                };
-                format!("it owes a reply to {command} {until}, longer than turn={waited} s; give resync= to get back in step at once")
-            }
-            _ => format!("the line was not quiet within {waited} s"),
-        };
-        LinkError::Busy { about, why }
-    }
-}
-
-impl Asked {
-    fn about_command(&self) -> String {
-        match &self.job.what {
-            What::Query { command, .. } => format!("the query {}", Shown(command)),
-            _ => "a query".to_owned(),
-        }
-    }
 }
 
 /// Whether a job has the line until it was answered.
@@ -402,11 +259,6 @@ fn question(poll: &Poll, now: Moment) -> Job {
         asked: now,
         reply: Sink::Poll(poll.id),
     }
-}
-
-pub(super) fn take_first<T>(queue: &mut std::collections::VecDeque<T>, is_it: impl Fn(&T) -> bool) -> Option<T> {
-    let index = queue.iter().position(is_it)?;
-    queue.remove(index)
 }
 
 /// An empty buffer, for taking what is in another.

@@ -85,7 +85,13 @@ struct Inside {
 
 impl Nursery {
     /// A nursery and its supervisor. Whoever runs the supervisor is the parent; nothing runs before that does.
-    pub fn open(name: &str, clock: &Clock, census: &Census, parent: Option<&Nursery>, rules: Rules) -> (Nursery, Supervisor) {
+    pub fn open(
+        name: &str,
+        clock: &Clock,
+        census: &Census,
+        parent: Option<&Nursery>,
+        rules: Rules,
+    ) -> (Nursery, Supervisor) {
         let name: Arc<str> = Arc::from(name);
         let alive = census.enter(parent.map(|parent| parent.0.id), Kind::Nursery, &name);
         let (orders, inbox) = mpsc::unbounded_channel();

@@ -28,7 +28,8 @@ pub struct Pty {
     // First, so that the numbers are out of the register before the descriptors are closed.
     _registered: [Registered; 2],
     master: AsyncFd<OwnedFd>,
-    /// Kept open so that the master is not hung up, with EIO for every read, while no program has the other side open.
+    /// Kept open so that the master is not hung up while no program has the other side open: each read would be EIO, and tokio would call
+    /// it ready for ever after.
     _slave: OwnedFd,
     scratch: Box<[u8]>,
 }
@@ -61,40 +62,38 @@ impl Pty {
     }
 }
 
-/// Nobody has the other side open, as far as the system can see: not an end, somebody may come.
-fn or_nobody_there<T>(result: Result<T, Errno>) -> io::Result<T> {
-    result.map_err(|errno| if errno == Errno::IO { Errno::AGAIN.into() } else { errno.into() })
+fn hung_up() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the pseudo-terminal was hung up")
 }
 
 impl Transport for Pty {
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.master.poll_read_ready(cx))?;
-            let read = guard.try_io(|master| match or_nobody_there(rustix::io::read(master, &mut *self.scratch))? {
-                // macOS's way of saying that nobody is there.
-                0 => Err(io::ErrorKind::WouldBlock.into()),
-                n => Ok(n),
-            });
-            if let Ok(read) = read {
-                let n = read?;
-                into.extend_from_slice(self.scratch.get(..n).unwrap_or_default());
-                return Poll::Ready(Ok(n));
+            let Ok(read) = guard.try_io(|master| Ok(rustix::io::read(master, &mut *self.scratch)?)) else { continue };
+            let n = read?;
+            if n == 0 {
+                return Poll::Ready(Err(hung_up()));
             }
+            into.extend_from_slice(self.scratch.get(..n).unwrap_or_default());
+            return Poll::Ready(Ok(n));
         }
     }
 
     fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize> {
-        match read_all_now(&self.master, Gives::Parts, &mut self.scratch, |piece| into.extend_from_slice(piece)) {
-            Ok(found) => Ok(found.total),
-            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(0),
-            Err(error) => Err(error),
-        }
+        read_all_now(&self.master, Gives::Parts, &mut self.scratch, |piece| into.extend_from_slice(piece))?
+            .or_ended(hung_up)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Tried without asking tokio, because nothing wakes a writer whose output was discarded.
+        match rustix::io::write(&self.master, bytes) {
+            Err(Errno::AGAIN) => {}
+            wrote => return Poll::Ready(wrote.map_err(io::Error::from)),
+        }
         loop {
             let mut guard = ready!(self.master.poll_write_ready(cx))?;
-            if let Ok(wrote) = guard.try_io(|master| or_nobody_there(rustix::io::write(master, bytes))) {
+            if let Ok(wrote) = guard.try_io(|master| Ok(rustix::io::write(master, bytes)?)) {
                 return Poll::Ready(wrote);
             }
         }

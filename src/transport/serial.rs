@@ -236,6 +236,7 @@ impl Transport for Serial {
     }
 
     fn discard_input(&mut self) {
+        // A port that has gone says so to the next read.
         let _ = tcflush(of_serial(&self.stream), QueueSelector::IFlush);
     }
 

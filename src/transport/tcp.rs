@@ -1,7 +1,7 @@
 //! A TCP connection as a byte pipe: connecting, and what its errors mean. How long one waits for it is decided elsewhere.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
 use super::{Gives, Opened, Transport, read_all_now};
 use crate::descriptor::{Registered, register};
@@ -31,27 +31,47 @@ struct Tcp {
     scratch: Box<[u8]>,
 }
 
-/// Connects to the first address of `host` that answers. The caller limits the time.
+/// In brackets, an IPv6 address is written as in a URL.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// The address that `host` is, if it is one and not a name.
+pub fn address(host: &str, port: u16) -> Option<SocketAddr> {
+    bare(host).parse().ok().map(|ip| SocketAddr::new(ip, port))
+}
+
+/// The addresses of `host`. Blocks for as long as the system's resolver takes: call it on a thread of its own.
 ///
-/// *Cancel safety*: dropping the future drops the attempt; a name that is being looked up is looked up to its end, on a thread of tokio's.
-///
-/// *Errors*: `Missing` if the name does not resolve, `Permission`, else `Refused`.
-pub async fn open_tcp(host: &str, port: u16) -> Result<Opened, OpenError> {
-    // In brackets, an IPv6 address is written as in a URL.
-    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+/// *Errors*: `Missing` if the name does not resolve.
+pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, OpenError> {
     let unknown = |why: String| OpenError::new(OpenKind::Missing, format!("the host name does not resolve: {why}"));
-    let addresses = lookup_host((name, port)).await.map_err(|error| unknown(error.to_string()))?;
-    let mut failure = None;
-    for address in addresses {
+    let addresses: Vec<SocketAddr> =
+        (bare(host), port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
+    if addresses.is_empty() { Err(unknown("it has no address".to_owned())) } else { Ok(addresses) }
+}
+
+/// Connects to the first of `addresses` that answers. The caller limits the time.
+///
+/// *Cancel safety*: dropping the future drops the attempt.
+///
+/// *Errors*: the last attempt's: `Permission`, else `Refused`.
+pub async fn open_tcp(addresses: &[SocketAddr]) -> Result<Opened, OpenError> {
+    let mut failure = OpenError::new(OpenKind::Missing, "there is no address to connect to");
+    for &address in addresses {
         match connect(address).await {
             Ok(tcp) => {
-                let port = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
-                return Ok(Opened { pipe: Box::new(tcp), port, device: None, notices: Vec::new() });
+                return Ok(Opened {
+                    pipe: Box::new(tcp),
+                    port: address.to_string(),
+                    device: None,
+                    notices: Vec::new(),
+                });
             }
-            Err(error) => failure = Some(refusal(&error, address)),
+            Err(error) => failure = refusal(&error, address),
         }
     }
-    Err(failure.unwrap_or_else(|| unknown("it has no address".to_owned())))
+    Err(failure)
 }
 
 async fn connect(address: SocketAddr) -> io::Result<Tcp> {

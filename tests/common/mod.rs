@@ -1,5 +1,7 @@
 //! A link on an in-memory pipe, in virtual time, and the other end of that pipe for a test to play the instrument on.
 
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,19 +21,19 @@ use labtether::nursery::{Nursery, Rules};
 use labtether::transport::memory::{Memory, memory_pipe};
 use labtether::transport::{Opened, Transport};
 
-pub fn ms(n: u64) -> Duration {
+pub(crate) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-pub const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 /// Waits for a ticket as Python would: claims it when it is woken.
-pub async fn wait(pending: &mut impl Pending) -> Verdict {
+pub(crate) async fn wait(pending: &mut impl Pending) -> Verdict {
     poll_fn(|cx| pending.poll_claim(cx)).await
 }
 
 /// A scope to open links in, on a paused clock.
-pub fn place() -> Place {
+pub(crate) fn place() -> Place {
     let (clock, driver) = Clock::paused();
     let census = Census::new(&clock);
     let rules = Rules { together: false, ..Rules::default() };
@@ -42,15 +44,15 @@ pub fn place() -> Place {
 }
 
 /// The instrument's side of the pipe.
-pub struct Bench {
-    pub pipe: Memory,
+pub(crate) struct Bench {
+    pub(crate) pipe: Memory,
     clock: Clock,
     heard: BytesMut,
 }
 
 impl Bench {
     /// The next command, without its LF.
-    pub async fn hear(&mut self) -> String {
+    pub(crate) async fn hear(&mut self) -> String {
         loop {
             if let Some(end) = self.heard.iter().position(|&byte| byte == b'\n') {
                 let command = self.heard.split_to(end + 1);
@@ -60,15 +62,7 @@ impl Bench {
         }
     }
 
-    /// Everything that has come and was not taken as a command.
-    pub async fn hear_bytes(&mut self, n: usize) -> Bytes {
-        while self.heard.len() < n {
-            poll_fn(|cx| self.pipe.poll_read(cx, &mut self.heard)).await.expect("the link hung up");
-        }
-        self.heard.split_to(n).freeze()
-    }
-
-    pub async fn say(&mut self, bytes: &str) {
+    pub(crate) async fn say(&mut self, bytes: &str) {
         let mut rest = bytes.as_bytes();
         while !rest.is_empty() {
             let n = poll_fn(|cx| self.pipe.poll_write(cx, rest)).await.expect("the link hung up");
@@ -76,7 +70,7 @@ impl Bench {
         }
     }
 
-    pub async fn pause(&self, span: Duration) {
+    pub(crate) async fn pause(&self, span: Duration) {
         self.clock.sleep(span).await;
     }
 }
@@ -99,7 +93,7 @@ impl Opener for Socket {
     }
 }
 
-pub fn config(opener: impl Opener + 'static, framing: Option<Framing>) -> Config {
+pub(crate) fn config(opener: impl Opener + 'static, framing: Option<Framing>) -> Config {
     Config {
         name: Arc::from("scale"),
         port: Arc::from("memory"),
@@ -116,20 +110,20 @@ pub fn config(opener: impl Opener + 'static, framing: Option<Framing>) -> Config
     }
 }
 
-pub fn lines() -> Framing {
+pub(crate) fn lines() -> Framing {
     Framing::Lines(Lines::new(vec![Bytes::from_static(b"\n")], None, false, 1000).unwrap())
 }
 
 /// An open link, and the bench it leads to.
-pub struct Rig {
-    pub link: Arc<Link>,
-    pub bench: Bench,
-    pub place: Place,
+pub(crate) struct Rig {
+    pub(crate) link: Arc<Link>,
+    pub(crate) bench: Bench,
+    pub(crate) place: Place,
 }
 
 impl Rig {
     /// With a pipe of `capacity` bytes, and a change to the settings.
-    pub async fn with(capacity: usize, framing: Option<Framing>, change: impl FnOnce(&mut Config)) -> Rig {
+    pub(crate) async fn with(capacity: usize, framing: Option<Framing>, change: impl FnOnce(&mut Config)) -> Rig {
         let place = place();
         let (ours, theirs) = memory_pipe(place.clock(), capacity);
         let mut config = config(Socket(Mutex::new(Some(ours))), framing);
@@ -140,40 +134,40 @@ impl Rig {
         Rig { link, bench, place }
     }
 
-    pub async fn open() -> Rig {
+    pub(crate) async fn open() -> Rig {
         Rig::with(4096, Some(lines()), |_| {}).await
     }
 
-    pub fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         self.place.clock()
     }
 
-    pub fn ask(&self, what: What, limit: Duration) -> Ticket {
+    pub(crate) fn ask(&self, what: What, limit: Duration) -> Ticket {
         self.link.ask(what, None, limit, Duration::from_secs(30), self.clock())
     }
 
-    pub fn query(&self, command: &str, limit: Duration) -> Ticket {
+    pub(crate) fn query(&self, command: &str, limit: Duration) -> Ticket {
         self.ask(query(command), limit)
     }
 
     /// Asks and waits; the reply as text.
-    pub async fn reply(&self, command: &str) -> String {
+    pub(crate) async fn reply(&self, command: &str) -> String {
         text(wait(&mut self.query(command, SOON)).await.expect("a reply"))
     }
 }
 
-pub fn query(command: &str) -> What {
+pub(crate) fn query(command: &str) -> What {
     let framing = lines();
     let frame = framing.encode(command.as_bytes()).unwrap();
     What::Query { command: Bytes::copy_from_slice(command.as_bytes()), frame, framing }
 }
 
-pub fn send(message: &str, urgent: bool) -> What {
+pub(crate) fn send(message: &str, urgent: bool) -> What {
     let frame = lines().encode(message.as_bytes()).unwrap();
     What::Send { command: Bytes::copy_from_slice(message.as_bytes()), frame, urgent, raw: false }
 }
 
-pub fn text(answer: Answer) -> String {
+pub(crate) fn text(answer: Answer) -> String {
     match answer {
         Answer::Message(heard, _) => String::from_utf8_lossy(&heard.body).into_owned(),
         Answer::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -182,7 +176,7 @@ pub fn text(answer: Answer) -> String {
 }
 
 /// The name of an error, for comparing.
-pub fn kind(verdict: &Verdict) -> &'static str {
+pub(crate) fn kind(verdict: &Verdict) -> &'static str {
     match verdict {
         Ok(_) => "ok",
         Err(LinkError::Closed { .. }) => "closed",

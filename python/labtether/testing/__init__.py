@@ -22,8 +22,8 @@ def panics() -> int:
 class SimulatedInstrument:
     """An instrument that is not there, on a real pseudo-terminal: any serial library can be on the other end.
 
-    Switched on when it is made, off by `stop()` or at the end of its `with` block. `port` stays the same path when it is unplugged and
-    plugged in again.
+    Switched on when it is made, off by `stop()` or at the end of its `with` block. `port` stays the same path when it
+    is unplugged and plugged in again.
     """
 
     def __init__(self, simulation: _core.Simulation, name: str) -> None:
@@ -61,7 +61,9 @@ class SimulatedInstrument:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -69,6 +71,7 @@ class SimulatedInstrument:
 
 
 def balance(*, load: float = 42.0, settle: float = 0.4) -> SimulatedInstrument:
-    """A laboratory balance that speaks MT-SICS, CR LF both ways. load: grams on its pan. settle: seconds until a weight is stable."""
+    """A laboratory balance that speaks MT-SICS, CR LF both ways. load: grams on its pan. settle: seconds until a
+    weight is stable."""
     ensure_started()
     return SimulatedInstrument(_core.Simulation.balance(float(load), float(settle)), "balance")

@@ -1,7 +1,7 @@
 //! Why a serial port did not open, in words, with what to do about it. Nothing here is called while all goes well.
 
-use std::fs::{self, Metadata};
-use std::io;
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -114,24 +114,26 @@ fn in_use(path: &str) -> String {
 /// Who has the port: whoever locked it; else, where it can be seen, whoever has it open. Only Linux tells.
 fn holders(path: &str) -> Vec<String> {
     let Ok(found) = fs::metadata(path) else { return Vec::new() };
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let locking = lockers(&locks, found.dev(), found.ino());
+    // In large pieces: between two of them the table may change, and a line be skipped.
+    let table = File::open("/proc/locks").map(|table| BufReader::with_capacity(1 << 16, table));
+    let lines = table.into_iter().flat_map(|table| table.lines().map_while(Result::ok));
+    let locking = lockers(lines, found.dev(), found.ino());
     let all = if locking.is_empty() { openers(path) } else { locking };
     all.into_iter().map(program).collect()
 }
 
-/// The processes that hold an advisory lock on a file, in the text of /proc/locks.
-fn lockers(locks: &str, device: u64, inode: u64) -> Vec<u32> {
+/// The processes that hold an advisory lock on a file, from the lines of /proc/locks.
+fn lockers(locks: impl Iterator<Item = String>, device: u64, inode: u64) -> Vec<u32> {
     let place = |device| format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
     let file = rustix::fs::Dev::try_from(device).map_or_else(|_| String::new(), place);
-    let holder = |line: &str| {
+    let holder = |line: String| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         match fields.as_slice() {
             [_, "FLOCK", _, _, pid, place, ..] if *place == file => pid.parse().ok(),
             _ => None,
         }
     };
-    let mut pids: Vec<u32> = locks.lines().filter_map(holder).collect();
+    let mut pids: Vec<u32> = locks.filter_map(holder).collect();
     pids.sort_unstable();
     pids.dedup();
     pids
@@ -187,8 +189,9 @@ mod tests {
     fn whoever_locked_it_is_found() {
         let locks = "1: FLOCK  ADVISORY  WRITE 4711 00:18:5 0 EOF\n2: POSIX  ADVISORY  WRITE 12 00:18:5 0 EOF\n\
                      3: FLOCK  ADVISORY  READ 99 00:18:6 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 7 00:18:5 0 EOF\n";
-        assert_eq!(lockers(locks, rustix::fs::makedev(0, 0x18), 5), [4711]);
-        assert_eq!(lockers(locks, rustix::fs::makedev(0, 0x18), 4), [0_u32; 0]);
+        let lockers = |inode| lockers(locks.lines().map(str::to_owned), rustix::fs::makedev(0, 0x18), inode);
+        assert_eq!(lockers(5), [4711]);
+        assert_eq!(lockers(4), [0_u32; 0]);
     }
 
     #[test]

@@ -1,0 +1,50 @@
+//! Verdicts in Python: values, and words for what became of a cancelled operation.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use super::operation::CANCEL_TIMEOUT;
+use crate::error::{Effect, LinkError};
+use crate::link::ticket::{Answer, Heard, Verdict};
+
+pub(super) fn stuck(what: &str) -> String {
+    format!("labtether: {what} did not stop within {} s of being told to", CANCEL_TIMEOUT.as_secs())
+}
+
+/// What a cancelled operation came to, for a note on the cancellation.
+pub(super) fn describe(what: &str, verdict: &Verdict) -> String {
+    let effect = match verdict {
+        Ok(_) => Effect::RanToCompletion,
+        Err(LinkError::Cancelled { effect, .. }) => *effect,
+        Err(LinkError::Timeout { effect, .. }) => *effect,
+        Err(error) => return format!("labtether: {what} also failed: {error}"),
+    };
+    format!("labtether: {what} was cancelled: {}", effect.word())
+}
+
+fn heard<'py>(py: Python<'py>, heard: &Heard) -> PyResult<Bound<'py, PyTuple>> {
+    let body = PyBytes::new(py, &heard.body);
+    let (epoch, moment) = (heard.at.epoch.as_secs_f64(), heard.at.moment.since_zero().as_secs_f64());
+    (body, epoch, moment).into_pyobject(py)
+}
+
+pub(super) fn to_value(py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
+    Ok(match answer {
+        Answer::Nothing => py.None(),
+        Answer::Number(number) => number.into_pyobject(py)?.into_any().unbind(),
+        Answer::Bytes(bytes) => PyBytes::new(py, &bytes).into_any().unbind(),
+        Answer::Message(message, skipped) if skipped.is_empty() => PyBytes::new(py, &message.body).into_any().unbind(),
+        Answer::Message(message, skipped) => {
+            let skipped = skipped.iter().map(|one| PyBytes::new(py, &one.body));
+            (PyBytes::new(py, &message.body), PyList::new(py, skipped.collect::<Vec<_>>())?)
+                .into_pyobject(py)?
+                .into_any()
+                .unbind()
+        }
+        Answer::Batch(batch, dropped) => {
+            let batch = batch.iter().map(|one| heard(py, one)).collect::<PyResult<Vec<_>>>()?;
+            (PyList::new(py, batch)?, dropped).into_pyobject(py)?.into_any().unbind()
+        }
+        Answer::End(dropped) => (py.None(), dropped).into_pyobject(py)?.into_any().unbind(),
+    })
+}

@@ -1,0 +1,88 @@
+//! TCP, on real loopback sockets.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use labtether::error::OpenKind;
+use labtether::transport::tcp::{address, open_tcp, resolve};
+
+use crate::{Pipe, failure, fill, is_quiet, read, read_exactly, read_now, soon, write};
+
+async fn connection() -> (Pipe, TcpStream) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let opened = soon(open_tcp(&[address("127.0.0.1", port).unwrap()])).await.unwrap();
+    assert_eq!((opened.port, opened.device), (format!("127.0.0.1:{port}"), None));
+    (opened.pipe, server.accept().unwrap().0)
+}
+
+#[tokio::test]
+async fn a_socket_carries_bytes_and_a_direct_read_takes_all_of_them() {
+    let (mut host, mut instrument) = connection().await;
+    write(&mut host, b"*IDN?\n").await;
+    let mut heard = [0; 6];
+    instrument.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"*IDN?\n");
+    instrument.write_all(b"ACME\n").unwrap();
+    assert_eq!(read_exactly(&mut host, 5).await, b"ACME\n");
+    assert_eq!(host.read_now(&mut BytesMut::new()).unwrap(), 0);
+    instrument.write_all(&[b'x'; 50_000]).unwrap();
+    assert_eq!(read_now(&mut host, 50_000).await.len(), 50_000);
+    assert!(is_quiet(&mut host) && !host.close_blocks() && host.bytes_per_second().is_none());
+}
+
+#[tokio::test]
+async fn a_half_written_message_goes_on_where_it_stopped() {
+    let (mut host, mut instrument) = connection().await;
+    let taken = fill(&mut host);
+    // Nothing of it can be recalled.
+    host.discard_output();
+    let reading = std::thread::spawn(move || {
+        let mut heard = vec![0; taken + 4];
+        instrument.read_exact(&mut heard).map(|()| heard)
+    });
+    write(&mut host, b"end\n").await;
+    assert!(reading.join().unwrap().unwrap().ends_with(b"xend\n"));
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_is_an_error_that_says_which_end() {
+    let (mut host, mut instrument) = connection().await;
+    instrument.write_all(b"bye").unwrap();
+    drop(instrument);
+    assert_eq!(read_exactly(&mut host, 3).await, b"bye");
+    for error in [read(&mut host).await.unwrap_err(), host.read_now(&mut BytesMut::new()).unwrap_err()] {
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(error.to_string(), "the other side closed the connection");
+    }
+    let (mut host, instrument) = connection().await;
+    socket2::SockRef::from(&instrument).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(instrument);
+    assert_eq!(read(&mut host).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn closing_with_bytes_unread_does_not_lose_the_last_words() {
+    let (mut host, mut instrument) = connection().await;
+    instrument.write_all(&[b'x'; 100_000]).unwrap();
+    write(&mut host, b"PARK\n").await;
+    host.close();
+    let mut heard = String::new();
+    instrument.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "PARK\n");
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_says_why() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    drop(server);
+    let error = failure(soon(open_tcp(&[address("127.0.0.1", port).unwrap()])).await);
+    assert_eq!((error.kind, error.errno), (OpenKind::Refused, Some(111)));
+    assert!(error.why.ends_with("nothing listens on that port"), "{}", error.why);
+    let error = resolve("nonexistent.invalid", 5025).unwrap_err();
+    assert_eq!(error.kind, OpenKind::Missing);
+    assert!(error.why.starts_with("the host name does not resolve"), "{}", error.why);
+}
