@@ -1,5 +1,6 @@
 """The command line, as a shell sees it: what it prints where, and its exit status."""
 
+import errno
 import fcntl
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import labtether as lt
-from support import Child, Finished, PtyInstrument, Reply, assert_no_panic, replies, run_child
+from support import Child, Finished, PtyInstrument, Reply, replies, run_child
 
 CLI = "import runpy; runpy.run_module('labtether', run_name='__main__', alter_sys=True)"
 COMMAND = [sys.executable, "-W", "error", "-m", "labtether"]
@@ -39,8 +40,8 @@ def test_the_demo_shows_every_step_and_leaves_nothing_open() -> None:
         r"opened it: <Link balance .* 9600 8N1 open>",
         r"""asked its identity: I4 -> 'I4 A "B021002593"'""",
         r"weighed: S -> 42\.00000 g",
-        r"2\.0 of 2\.0 s: 21 readings, 4\d\.\d{5} g",
-        r"streamed SI every 0\.1 s: 21 readings, mean 4\d\.\d{5} g",
+        r"1\.\d of 2\.0 s: \d+ readings, 4\d\.\d{5} g",
+        r"streamed SI every 0\.1 s: \d+ readings, mean 4\d\.\d{5} g",
         r"cancelled a slow S after 0\.05 s: its await ended \d+\.\d ms later",
         r"asked I4 next: 'I4 A .*' is the right answer; before it, the late 'S S   42\.00000 g' was dropped",
         r"asked what it does not answer: LinkTimeout: balance: no reply to 'QUIET' within 0\.3 s",
@@ -61,7 +62,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_open() -> None:
     assert "\x1b" not in shown, "control sequences are for terminals"
     assert "\r" not in shown
     assert times(shown)["streamed"] == pytest.approx(2000, abs=500)
-    assert times(shown)["cancelled"] < 250, "the await waited for the balance"
+    assert times(shown)["cancelled"] < 350, "the await waited for the balance"
 
 
 def times(shown: str) -> dict[str, float]:
@@ -284,12 +285,12 @@ def test_help_and_version_go_to_the_output() -> None:
         assert f"usage: labtether {command}" in labtether(command, "--help").stdout
 
 
-@pytest.mark.parametrize("args", [["query", "sim://balance", "I4"], ["demo"]], ids=lambda args: args[0])
+@pytest.mark.parametrize("args", [["query", "sim://balance", "I4"], ["demo"], ["--help"]], ids=lambda args: args[0])
 def test_when_nobody_reads_it_ends_quietly(args: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        ended = subprocess.run([*COMMAND, *args], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=10)
+        ended = writing_to(writer, *args)
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, "")
@@ -298,10 +299,14 @@ def test_when_nobody_reads_it_ends_quietly(args: list[str]) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_when_the_output_cannot_be_written_it_says_so() -> None:
     with open("/dev/full", "w") as full:
-        ended = subprocess.run(
-            [*COMMAND, "query", "sim://balance", "I4"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=10
-        )
-    assert_no_panic(ended.stderr)
+        ended = writing_to(full.fileno(), "query", "sim://balance", "I4")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("labtether: ")
-    assert ended.stderr.count("\n") == 1
+    assert ended.stderr == f"labtether: {OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))}\n"
+
+
+def writing_to(output: int, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run it as a shell does: its output is buffered, so that some is left for the interpreter's own end."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        [*COMMAND, *args], stdout=output, stderr=subprocess.PIPE, text=True, timeout=10, env=environment
+    )

@@ -1,12 +1,14 @@
-"""A line that takes no bytes: whoever writes is told, what is urgent goes, closing is bounded, and nobody else notices."""
+"""A line that takes no bytes: who writes is told, what is urgent goes, closing is bounded, nobody else notices."""
 
 import contextlib
 import gc
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import labtether as lt
@@ -15,8 +17,11 @@ from support import PtyInstrument, TcpInstrument, replies
 FAR = 60.0
 """A time limit that no test reaches."""
 
-MUCH = "x" * 20_000_000
-"""More than any line holds when its other end does not read."""
+MUCH = "x" * 500_000
+"""More than a pseudo-terminal holds when its other end does not read."""
+
+VERY_MUCH = "x" * 20_000_000
+"""More than a connection holds."""
 
 FULL = "not one byte could be written"
 CUT_SHORT = "could not be written whole: the line takes no more"
@@ -54,13 +59,25 @@ async def numbers_are_answered(link: lt.Link[Any], count: int) -> None:
         assert await link.query(f"{number}") == f"= {number}"
 
 
+def fill(balance: PtyInstrument) -> None:
+    """Stall the line so that it takes not one byte more. The kernel moves what it was given and has room again."""
+    before = -1
+    while before != (before := balance.fill()):
+        time.sleep(0.02)
+
+
+def forget(links: list[lt.Link[Any]]) -> None:
+    links.clear()
+    gc.collect()
+
+
 def counting(command: bytes) -> bytes:
     return b"= " + command + b"\n"
 
 
 async def test_a_full_line_times_a_send_out_and_the_error_says_so(balance: PtyInstrument) -> None:
     async with in_time(), lt.serial(balance.port) as link:
-        balance.fill()
+        fill(balance)
         with pytest.raises(lt.LinkTimeout, match=FULL) as raised:
             await link.send("S", timeout=0.2)
         assert isinstance(raised.value, TimeoutError)
@@ -75,7 +92,7 @@ async def test_a_full_line_times_a_send_out_and_the_error_says_so(balance: PtyIn
 
 async def test_a_full_line_times_a_query_out_and_the_error_says_so(balance: PtyInstrument) -> None:
     async with in_time(), lt.serial(balance.port) as link:
-        balance.fill()
+        fill(balance)
         with pytest.raises(lt.LinkTimeout, match=FULL) as raised:
             await link.query("S", timeout=0.2)
         assert raised.value.effect == "never_started"
@@ -88,7 +105,7 @@ async def test_a_line_that_fills_times_the_message_out(instrument: PtyInstrument
     async with in_time(), lt.link(instrument.url, close_timeout=0.5) as link:
         instrument.stall()
         with pytest.raises(lt.LinkTimeout, match=CUT_SHORT) as raised:
-            await link.send(MUCH, timeout=0.3)
+            await link.send(VERY_MUCH, timeout=0.3)
         assert raised.value.effect == "unconfirmed"
         with pytest.raises(lt.LinkTimeout, match=FULL):
             await link.send("S", timeout=0.2)
@@ -99,7 +116,7 @@ async def test_a_line_that_fills_times_raw_bytes_out(instrument: PtyInstrument |
     async with in_time(), lt.link(instrument.url, framing=None, close_timeout=0.5) as link:
         instrument.stall()
         with pytest.raises(lt.LinkTimeout, match="takes no more"):
-            await link.write(MUCH.encode(), timeout=0.3)
+            await link.write(VERY_MUCH.encode(), timeout=0.3)
 
 
 async def test_a_message_is_finished_when_the_line_moves_again(balance: PtyInstrument) -> None:
@@ -120,7 +137,7 @@ async def test_a_waiting_send_can_be_cancelled(instrument: PtyInstrument | TcpIn
         instrument.stall()
         for _ in range(3):
             with anyio.move_on_after(0.05) as scope:
-                await link.send(MUCH)
+                await link.send(VERY_MUCH)
             assert scope.cancelled_caught
         assert link.state == "open"
 
@@ -161,7 +178,8 @@ async def test_an_urgent_message_overtakes_a_message_that_is_being_written() -> 
                             await link.send(MUCH)
 
                     tasks.start_soon(send_much)
-                    await anyio.wait_all_tasks_blocked()
+                    while not any(event.direction == ">" for event in link.trace()):
+                        await anyio.lowlevel.checkpoint()
                     began = time.monotonic()
                     await link.send("HALT", urgent=True)
                     took.append(time.monotonic() - began)
@@ -198,7 +216,7 @@ async def test_closing_keeps_its_deadline(instrument: PtyInstrument | TcpInstrum
 
             async def send_much() -> None:
                 with pytest.raises(lt.LinkClosed):
-                    await link.send(MUCH)
+                    await link.send(VERY_MUCH)
 
             tasks.start_soon(send_much)
             await anyio.wait_all_tasks_blocked()
@@ -216,7 +234,7 @@ async def test_a_full_line_closes_within_its_deadline_and_opens_again(balance: P
     async with in_time():
         for _ in range(3):
             link = await lt.serial(balance.port, close_timeout=0.5).setup()
-            balance.fill()
+            fill(balance)
             with pytest.raises(lt.LinkTimeout, match=FULL):
                 await link.send("S", timeout=0.05)
             began = time.monotonic()
@@ -226,14 +244,13 @@ async def test_a_full_line_closes_within_its_deadline_and_opens_again(balance: P
 
 
 def test_a_forgotten_link_on_a_stalled_line_parks_and_lets_go(balance: PtyInstrument) -> None:
-    link = lt.serial(balance.port, close_timeout=0.5, park="PARK", name="forgotten")
-    link.sync.setup()
+    links = [lt.serial(balance.port, close_timeout=0.5, park="PARK", name="forgotten")]
+    links[0].sync.setup()
     balance.stall()
     with pytest.raises(lt.LinkTimeout):
-        link.sync.send(MUCH, timeout=0.2)
+        links[0].sync.send(MUCH, timeout=0.2)
     with pytest.warns(ResourceWarning, match="forgotten"):
-        del link
-        gc.collect()
+        forget(links)
     with lt.serial(balance.port).sync as again:
         balance.resume()
         until(lambda: bool(balance.heard), "its last words")
@@ -243,14 +260,13 @@ def test_a_forgotten_link_on_a_stalled_line_parks_and_lets_go(balance: PtyInstru
 
 def test_a_forgotten_link_on_a_stalled_socket_does_not_outlive_its_deadline() -> None:
     with TcpInstrument() as instrument:
-        link = lt.link(instrument.url, close_timeout=0.5, park="PARK", name="forgotten")
-        link.sync.setup()
+        links = [lt.link(instrument.url, close_timeout=0.5, park="PARK", name="forgotten")]
+        links[0].sync.setup()
         instrument.stall()
         with pytest.raises(lt.LinkTimeout):
-            link.sync.send(MUCH, timeout=0.2)
+            links[0].sync.send(VERY_MUCH, timeout=0.2)
         with pytest.warns(ResourceWarning, match="forgotten"):
-            del link
-            gc.collect()
+            forget(links)
         # That its socket and its task are gone is seen by the leak gate.
 
 
@@ -264,7 +280,7 @@ async def test_a_neighbour_is_answered_while_a_send_is_stuck(instrument: PtyInst
             async def send_much() -> None:
                 nonlocal stuck
                 with pytest.raises(lt.LinkClosed):
-                    await link.send(MUCH)
+                    await link.send(VERY_MUCH)
                 stuck = False
 
             async with anyio.create_task_group() as tasks:
@@ -282,11 +298,11 @@ async def test_a_neighbour_is_answered_while_a_stalled_link_closes() -> None:
             link = await lt.link(instrument.url, close_timeout=2.0, park="PARK").setup()
             instrument.stall()
             with pytest.raises(lt.LinkTimeout):
-                await link.send(MUCH, timeout=0.2)
+                await link.send(VERY_MUCH, timeout=0.2)
             # A parking message that cannot be written is what a close waits for longest: its whole deadline.
             link._wire.forget()
             while link.state == "open":
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             await numbers_are_answered(neighbour, 100)
             assert link.state == "closing"
             stopped = False
@@ -311,12 +327,12 @@ async def test_a_neighbours_poll_keeps_its_pace_while_a_stalled_link_writes_and_
             async with neighbour.poll("1", every=0.02, count=60) as readings:
                 for _ in range(4):
                     async with lt.serial(balance.port, close_timeout=0.5) as link:
-                        balance.fill()
+                        fill(balance)
                         with pytest.raises(lt.LinkTimeout):
                             await link.send(MUCH, timeout=0.2)
                     balance.resume()
                 times = [reading.monotonic async for reading in readings]
     assert len(times) == 60
     # A neighbour that held the runtime would show in every round; a busy machine may lose a beat or two.
-    late = [round(after - before, 3) for before, after in zip(times, times[1:], strict=False) if after - before > 0.1]
+    late = [round(after - before, 3) for before, after in itertools.pairwise(times) if after - before > 0.1]
     assert len(late) < 4, late

@@ -116,6 +116,31 @@ async fn a_pipe_in_memory_holds_so_much_and_then_waits() {
 }
 
 #[tokio::test]
+async fn no_time_passes_while_bytes_in_memory_go_back_and_forth() {
+    let (clock, driver) = Clock::paused();
+    tokio::spawn(driver);
+    let (near, far) = memory_pipe(&clock, 64);
+    let (mut near, mut far): (Pipe, Pipe) = (Box::new(near), Box::new(far));
+    let alarm = clock.clone();
+    // Somebody waits for something: the clock has a moment to jump to.
+    tokio::spawn(async move { alarm.sleep(Duration::from_secs(3600)).await });
+    tokio::task::yield_now().await;
+    let start = clock.now();
+    let echo = tokio::spawn(async move {
+        while let Ok(heard) = read(&mut far).await {
+            write(&mut far, &heard).await;
+        }
+    });
+    for _ in 0..100 {
+        write(&mut near, b"S").await;
+        assert_eq!(read(&mut near).await.unwrap(), b"S");
+    }
+    assert_eq!(clock.now(), start);
+    near.close();
+    soon(echo).await.unwrap();
+}
+
+#[tokio::test]
 async fn bytes_in_memory_can_be_thrown_away_and_a_waiting_side_hears_of_it() {
     let (near, far) = memory_pipe(&Clock::real(), 4);
     let (mut near, mut far): (Pipe, Pipe) = (Box::new(near), Box::new(far));

@@ -30,10 +30,10 @@ def simulated() -> int:
     """Talk to a simulated balance. Returns the exit status."""
     _title("a conversation with a simulated balance")
     before = _baseline()
-    with _step() as says:
-        instrument = balance()
-        says(f"switched on a simulated balance, on the pseudo-terminal {_terminal(instrument)}")
-    with instrument:
+    with contextlib.ExitStack() as room:
+        with _step() as says:
+            instrument = room.enter_context(balance())
+            says(f"switched on a simulated balance, on the pseudo-terminal {_terminal(instrument)}")
         tasks = asyncio.run(_converse(instrument))
     return _account(before, tasks)
 

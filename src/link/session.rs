@@ -47,11 +47,18 @@ pub struct Session {
     pub(super) interested: AtomicUsize,
     /// Some setup's success was claimed: it is somebody's.
     pub(super) kept: AtomicBool,
+    /// The last setup that wanted it gave it up: who comes now needs another.
+    pub(super) abandoned: AtomicBool,
     /// What did not end in time.
     pub(super) stuck: Mutex<Vec<String>>,
 }
 
 impl Session {
+    /// Whether nothing of it runs any more; a task that was torn down counts too.
+    pub(super) fn has_ended(&self) -> bool {
+        *self.ended.borrow() || self.ended.has_changed().is_err()
+    }
+
     /// Waits until it is over. *Cancel safety*: nothing is lost.
     pub(super) async fn over(&self) {
         // An error means that the session's task is gone, which is over too.

@@ -1,6 +1,6 @@
 //! `setup()` and `stop()`: what they do in each phase. All or nothing, in bounded time, from anywhere.
 
-use std::pin::pin;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -15,12 +15,12 @@ use super::opener::Place;
 use super::session::{Run, Session, Wish};
 use super::ticket::{Answer, Pending, Reply, Ticket, Verdict, next_id, ticket};
 use super::{Link, Phase};
-use crate::error::{Effect, LinkError, Seconds};
+use crate::error::{Effect, Evidence, LinkError, Seconds};
 use crate::nursery::outcome::{Ended, Fault};
 
 /// Where a setup found the link.
 enum Found {
-    Open,
+    Open(Arc<Session>),
     OnTheWay(Arc<Session>),
     Closing(Arc<Session>),
     Refused(LinkError),
@@ -60,7 +60,7 @@ impl Link {
             if let Phase::Lost { session, .. } = &*phase {
                 // It is dead already; what is left of it is being closed, or is closed.
                 let session = session.clone();
-                *phase = if *session.ended.borrow() { Phase::Closed } else { Phase::Closing(session) };
+                *phase = if session.has_ended() { Phase::Closed } else { Phase::Closing(session) };
             }
             session
         };
@@ -99,10 +99,13 @@ impl Link {
                     self.busy(format!("it was set up {} {age} s ago, and a link is entered once", session.place)),
                 );
             }
-            Phase::Open(_) => return Found::Open,
+            Phase::Open(session) | Phase::Opening(session) if session.abandoned.load(Ordering::SeqCst) => {
+                return Found::Closing(session.clone());
+            }
+            Phase::Open(session) => return Found::Open(session.clone()),
             Phase::Opening(session) => return Found::OnTheWay(session.clone()),
             Phase::Closing(session) => return Found::Closing(session.clone()),
-            Phase::Lost { session, .. } if !*session.ended.borrow() => return Found::Closing(session.clone()),
+            Phase::Lost { session, .. } if !session.has_ended() => return Found::Closing(session.clone()),
             Phase::Lost { .. } | Phase::Closed => {}
         }
         let (session, run) = new_session(self, place, berths, wish);
@@ -110,13 +113,12 @@ impl Link {
         drop(phase);
         let (link, of) = (self.clone(), session.clone());
         let on_end = Box::new(move |ended: &Ended| {
-            if let Ended::Failed(Fault::Panic(message)) = ended {
-                link.log(super::Level::Error, format!("internal error in link {}: {message}", link.config.name));
-            }
             // However it ended, nothing of it is left now.
-            let left =
-                matches!(&*link.phase(), Phase::Opening(s) | Phase::Open(s) | Phase::Closing(s) if Arc::ptr_eq(s, &of));
-            if left {
+            if let Ended::Failed(Fault::Panic(message)) = ended {
+                let why = format!("internal error in the link's loop, please report it: {message}");
+                link.log(super::Level::Error, format!("{}: {why}", link.config.name));
+                link.enter(&of, Phase::Lost { session: of.clone(), cause: Arc::new(io::Error::other(why)) });
+            } else if matches!(link.state(), "opening" | "open" | "closing") {
                 link.enter(&of, Phase::Closed);
             }
         });
@@ -151,6 +153,7 @@ fn new_session(link: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish) ->
         since: place.clock().stamp(),
         interested: AtomicUsize::new(0),
         kept: AtomicBool::new(false),
+        abandoned: AtomicBool::new(false),
         stuck: std::sync::Mutex::default(),
     });
     let (place, berths) = (place.clone(), berths.clone());
@@ -177,44 +180,58 @@ async fn set_up(
     reply: Reply,
 ) {
     let cancelled = || Err(LinkError::Cancelled { effect: Effect::NeverStarted, about: link.about(None) });
-    let session = loop {
-        match link.find(&place, &berths, &wish) {
-            Found::Open => return reply.give(Ok(Answer::Nothing)),
+    loop {
+        let session = match link.find(&place, &berths, &wish) {
+            Found::Open(session) => {
+                share.join(&session);
+                return reply.give(Ok(Answer::Nothing));
+            }
             Found::Refused(error) => return reply.give(Err(error)),
-            Found::OnTheWay(session) => break session,
+            Found::OnTheWay(session) => session,
             Found::Closing(session) => {
-                let over = pin!(session.over());
                 tokio::select! {
-                    () = over => {
+                    () = session.over() => {
                         // A session that was stopped while lost, or whose task was dropped, is closed by whoever comes next.
                         link.enter(&session, Phase::Closed);
                     }
                     () = token.cancelled() => return reply.give(cancelled()),
                 }
+                continue;
             }
-        }
-    };
-    share.join(&session);
-    let mut when_opened = session.opened.clone();
-    let opened = tokio::select! {
-        biased;
-        opened = when_opened.wait_for(Option::is_some) => match opened {
-            Ok(opened) => Some(opened.clone().unwrap_or(Ok(()))),
-            Err(_) => Some(Err(link.closed("its session ended while it was being set up"))),
-        },
-        () = token.cancelled() => None,
-    };
-    let Some(opened) = opened else {
-        if share.leave() {
-            session.close(Closing::Stopped);
-            session.over().await;
-        }
-        return reply.give(cancelled());
-    };
-    if opened.is_err() {
+        };
+        share.join(&session);
+        let opened = tokio::select! {
+            biased;
+            opened = opening(&session) => opened,
+            () = token.cancelled() => {
+                if share.leave() {
+                    session.close(Closing::Stopped);
+                    session.over().await;
+                }
+                return reply.give(cancelled());
+            }
+        };
+        let Err(error) = opened else { return reply.give(Ok(Answer::Nothing)) };
+        let was_abandoned = session.abandoned.load(Ordering::SeqCst);
         share.leave();
+        if !was_abandoned {
+            return reply.give(Err(error));
+        }
+        // Somebody else's setup was cancelled, and took this session for its own.
+        session.over().await;
     }
-    reply.give(opened.map(|()| Answer::Nothing));
+}
+
+/// Waits until the session is open, or has failed to open.
+async fn opening(session: &Session) -> Result<(), LinkError> {
+    let mut opened = session.opened.clone();
+    match opened.wait_for(Option::is_some).await {
+        Ok(opened) => opened.clone().unwrap_or(Ok(())),
+        Err(_) => {
+            let about = Box::new(Evidence::default());
+            Err(LinkError::Closed { about, why: "its session ended while it was being set up".to_owned() })
+        }
+    }
 }
 
 /// One setup's interest in a session.
@@ -235,7 +252,11 @@ impl Share {
     fn leave(&self) -> bool {
         let Some(session) = self.take() else { return false };
         let last = session.interested.fetch_sub(1, Ordering::SeqCst) == 1;
-        last && !session.kept.load(Ordering::SeqCst)
+        let abandoned = last && !session.kept.load(Ordering::SeqCst);
+        if abandoned {
+            session.abandoned.store(true, Ordering::SeqCst);
+        }
+        abandoned
     }
 
     fn keep(&self) {

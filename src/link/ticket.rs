@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::job::Request;
 use crate::clock::Stamp;
 use crate::error::{Effect, Evidence, LinkError};
+use crate::nursery::outcome::is_unwinding;
 
 /// A message, and when its last byte came.
 #[derive(Clone, Debug)]
@@ -176,7 +177,8 @@ impl Drop for Reply {
     fn drop(&mut self) {
         if !self.answered {
             let about = Box::new(Evidence { link: self.link.clone(), ..Evidence::default() });
-            self.slot.give(Err(LinkError::Closed { about, why: "it was stopped".to_owned() }), false);
+            let why = if is_unwinding() { "an internal error ended it; please report it" } else { "it was stopped" };
+            self.slot.give(Err(LinkError::Closed { about, why: why.to_owned() }), false);
         }
     }
 }

@@ -54,6 +54,11 @@ pub enum Outcome {
     Cancelled(Arc<str>),
 }
 
+/// Whether this thread is unwinding: what is dropped now was not ended, it was torn down.
+pub fn is_unwinding() -> bool {
+    std::thread::panicking()
+}
+
 /// What a panic said, as far as it was text.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     payload
