@@ -100,7 +100,7 @@ def test_a_thousand_links_without_a_loop(instrument: PtyInstrument | TcpInstrume
         cycles(1000)
 
 
-async def test_a_thousand_losses(balance: PtyInstrument) -> None:
+async def test_a_thousand_losses() -> None:
     with TcpInstrument() as instrument:
 
         async def cycles(count: int) -> None:
@@ -238,12 +238,16 @@ def run(request: pytest.FixtureRequest) -> Run:
     return RUNS[request.param]
 
 
-def repeat(run: Run, main: Callable[[], Awaitable[None]], count: int) -> None:
-    """So many runs. Event loops are collected now and then: not all of them at once shall be the peak of memory."""
+def repeat(work: Callable[[], object], count: int, *, forgets: bool) -> None:
+    """So many times; each forgets one link or none, and is told of it before the next begins."""
     for number in range(count):
-        run(main)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            work()
+        assert [warning.category for warning in caught] == [ResourceWarning] * forgets
+        assert all(here() in str(warning.message) for warning in caught)
         if number % 10 == 9:
-            gc.collect()
+            gc.collect()  # not all the event loops at once shall be the peak of memory
 
 
 def here() -> str:
@@ -265,17 +269,9 @@ def test_runs_that_end_mid_query_and_forget_to_close(run: Run, instrument: PtyIn
             await anyio.wait_all_tasks_blocked()
             assert not query.done()
 
-    def cycles(count: int) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            repeat(run, main, count)
-        assert len(caught) == count
-        assert {warning.category for warning in caught} == {ResourceWarning}
-        assert all(here() in str(warning.message) for warning in caught)
-
-    cycles(WARM_UP // 4)
+    repeat(lambda: run(main), WARM_UP // 4, forgets=True)
     with Flat():
-        cycles(200)
+        repeat(lambda: run(main), 200, forgets=True)
 
 
 def test_runs_that_leave_the_link_to_the_next(run: Run, instrument: PtyInstrument | TcpInstrument) -> None:
@@ -285,12 +281,9 @@ def test_runs_that_leave_the_link_to_the_next(run: Run, instrument: PtyInstrumen
     async def main() -> None:
         assert await link.query("ID") == "me"
 
-    def cycles(count: int) -> None:
-        repeat(run, main, count)
-
-    cycles(WARM_UP // 4)
+    repeat(lambda: run(main), WARM_UP // 4, forgets=False)
     with Flat():
-        cycles(200)
+        repeat(lambda: run(main), 200, forgets=False)
     link.sync.stop()
 
 
@@ -304,35 +297,25 @@ def test_runs_that_leave_iterators_and_exchanges_open(run: Run, instrument: PtyI
         assert messages is not None
         assert talk is not None
 
-    def cycles(count: int) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            repeat(run, main, count)
-        assert [warning.category for warning in caught] == [ResourceWarning] * count
-
-    cycles(WARM_UP // 4)
+    repeat(lambda: run(main), WARM_UP // 4, forgets=True)
     with Flat():
-        cycles(200)
+        repeat(lambda: run(main), 200, forgets=True)
 
 
 def test_threads_that_end_and_forget_to_close(instrument: PtyInstrument | TcpInstrument) -> None:
-    def work() -> None:
+    def use() -> None:
         link = lt.link(instrument.url)
         link.sync.setup()
         assert link.sync.query("ID") == "me"
 
-    def cycles(count: int) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            for _ in range(count):
-                thread = threading.Thread(target=work)
-                thread.start()
-                thread.join()
-        assert [warning.category for warning in caught] == [ResourceWarning] * count
+    def in_a_thread() -> None:
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
 
-    cycles(WARM_UP // 4)
+    repeat(in_a_thread, WARM_UP // 4, forgets=True)
     with Flat():
-        cycles(200)
+        repeat(in_a_thread, 200, forgets=True)
 
 
 async def test_a_forgotten_link_says_where_it_was_set_up_and_frees_its_port(

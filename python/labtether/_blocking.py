@@ -13,8 +13,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from labtether import _core
 from labtether._exchange import Exchange
+from labtether._face import Message
 from labtether._framing import FramingLike, PatternLike
-from labtether._link import Link, Message
+from labtether._link import Link
 from labtether._streams import Stream
 from labtether._values import Event, Reading
 

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 
-from labtether import _core
+from labtether import _await, _core  # noqa: F401  the first cancellation must not wait for an import
 
 __all__ = ["ensure_started", "logger"]
 

@@ -16,7 +16,8 @@ from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern,
 from labtether._values import Raw
 
 if TYPE_CHECKING:
-    from labtether._link import Link, Message
+    from labtether._face import Message
+    from labtether._link import Link
 
 __all__ = ["Exchange", "current_task"]
 

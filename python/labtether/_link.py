@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import warnings
 from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from labtether import _core
 from labtether._checks import check_count, check_seconds
 from labtether._engine import ensure_started
-from labtether._errors import FrameError
-from labtether._exchange import Exchange, current_task
-from labtether._framing import Encoder, FramingLike, Lines, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._exchange import Exchange
+from labtether._face import Face, Message, is_interactive
+from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
 from labtether._streams import Messages, Poll
-from labtether._values import Event, Raw
 
 if TYPE_CHECKING:
     from labtether._blocking import SyncLink
 
-__all__ = ["Link", "Message"]
+__all__ = ["Link"]
 
 M = TypeVar("M", str, bytes)
 T = TypeVar("T")
 
-Message = str | bytes | Raw
 
-
-class Link(Generic[M]):
+class Link(Face[M]):
     """A connection to one instrument, owned by Rust: made closed, usable between setup and stop.
 
     `async with link:` in programs; `await link.setup()` and `await link.stop()` in notebooks; `with link.sync:` where
@@ -39,33 +34,7 @@ class Link(Generic[M]):
     next question.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_described",
-        "_encoder",
-        "_framing",
-        "_made",
-        "_name",
-        "_sync",
-        "_talker",
-        "_timeout",
-        "_url",
-        "_wire",
-    )
-
-    def __init__(
-        self, wire: _core.Wire, *, name: str, url: str, described: str, timeout: float, framing: Lines | None
-    ) -> None:
-        self._wire = wire
-        self._name = name
-        self._url = url
-        self._described = described
-        self._timeout = timeout
-        self._framing = framing
-        self._made = _caller()
-        self._encoder: Encoder = encoder_of(framing)
-        self._talker: object | None = None
-        self._sync: SyncLink[M] | None = None
+    __slots__ = ()
 
     # -- the scope
     # ---------------------------------------------------------------------------------------------------------------
@@ -80,7 +49,7 @@ class Link(Generic[M]):
         a failure, or a cancellation, nothing is left open.
         """
         ensure_started()
-        await self._wire.setup(self._place(), _is_interactive() if replace is None else bool(replace), False)
+        await self._wire.setup(self._place(), is_interactive() if replace is None else bool(replace), False)
         return self
 
     async def stop(self) -> None:
@@ -111,21 +80,6 @@ class Link(Generic[M]):
 
             self._sync = SyncLink(self)
         return self._sync
-
-    def __del__(self) -> None:
-        try:
-            forgotten = self._wire.state in ("open", "opening")
-        except AttributeError:
-            return
-        if forgotten:
-            place = self._wire.set_up_at
-            self._wire.forget()
-            warnings.warn(
-                f"{self._name} ({self._url}) was never stopped; set up {place}",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
 
     # -- asking -------------------------------------------------------------------------------------------------------
     # -----------
@@ -333,123 +287,9 @@ class Link(Generic[M]):
         """Throw away what has come and was not read: raw bytes and unasked messages, the system's buffer included."""
         await self._wire.discard_input()
 
-    # -- looking
-    # -----------------------------------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """Its name, in errors, logs and trees."""
-        return self._name
-
-    @property
-    def url(self) -> str:
-        """Where it leads, as `lt.link` would take it."""
-        return self._url
-
-    @property
-    def timeout(self) -> float:
-        """Seconds for an exchange that gives none of its own."""
-        return self._timeout
-
-    @property
-    def state(self) -> str:
-        """One of "closed", "opening", "open", "lost", "closing"."""
-        return self._wire.state
-
-    def trace(self) -> list[Event]:
-        """The last events on the wire, oldest first; as many as the option `trace` says."""
-        return [Event(*row) for row in self._wire.trace()]
-
-    def __repr__(self) -> str:
-        exchanges, _written, _read, late, _dropped, last = self._wire.counts()
-        parts = [f"{exchanges} exchange{'' if exchanges == 1 else 's'}"] if exchanges else []
-        if late:
-            parts.append(f"{late} late repl{'y' if late == 1 else 'ies'} dropped")
-        if last is not None:
-            parts.append(f"last {max(0.0, time.monotonic() - last):.1f} s ago")
-        return f"<Link {self._name} {self._described} {self.state}{', ' if parts else ''}{', '.join(parts)}>"
-
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{self._name} is a live connection and cannot be pickled; send its url ({self._url}) and make a link there"
-        )
-
-    # -- helpers
-    # -----------------------------------------------------------------------------------------------------------------
-
-    def _encode(self, message: Message, what: str = "a command") -> tuple[bytes, bool]:
-        if isinstance(message, Raw):
-            return message.data, True
-        if isinstance(message, bytes):
-            return message, False
-        return self._encoder.encode(message, what), False
-
-    def _decoded(
-        self, body: bytes, encoder: Encoder, parse: Callable[[Any], Any] | None, command: Message | None
-    ) -> Any:
-        try:
-            message = encoder.decode(body)
-            return message if parse is None else parse(message)
-        except ValueError as error:
-            asked = command.data if isinstance(command, Raw) else command
-            about = "" if asked is None else f" in answer to {asked!r}"
-            failure = FrameError(
-                f"{self._name} sent something unreadable{about}: {error}",
-                link=self._name,
-                port=self._url,
-                command=asked,
-                heard=body,
-            )
-            events = [f"{event.direction} {event.note} {event.data!r}" for event in self.trace()[-6:]]
-            if events:
-                failure.add_note(f"last on the wire of {self._name}:\n  " + "\n  ".join(events))
-            raise failure from error
-
-    def _place(self) -> str:
-        here = _caller()
-        return f"at {here}" if here is not None else f"(made at {self._made})"
-
-    def _only_raw(self, method: str) -> None:
-        if self._framing is not None:
-            raise TypeError(
-                f"{method}() is for links with framing=None; on {self._name} use query(), receive(), or an exchange"
-            )
-
-    def _not_in_own_exchange(self) -> None:
-        if self._talker == current_task():
-            raise RuntimeError(
-                f"this task has an exchange open on {self._name}: use the methods of the exchange, such as talk.query()"
-            )
-
 
 def _end(end: str | bytes) -> bytes:
     data = end.encode("latin-1") if isinstance(end, str) else bytes(end)
     if not data:
         raise ValueError("read_until() needs at least one byte to wait for")
     return data
-
-
-def _is_interactive() -> bool:
-    return hasattr(sys, "ps1") or bool(sys.flags.interactive) or "get_ipython" in _builtins()
-
-
-def _builtins() -> dict[str, Any]:
-    import builtins
-
-    return vars(builtins)
-
-
-def _caller() -> str | None:
-    """Where the user's code stands, for messages that say who holds a port; None where a runner called us directly."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _root(frame) == "labtether":
-        frame = frame.f_back
-    return None if _root(frame) in _RUNNERS else f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-_RUNNERS = frozenset({"asyncio", "anyio", "trio", "uvloop", "threading", "concurrent"})
-
-
-def _root(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0]

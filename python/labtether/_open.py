@@ -122,7 +122,9 @@ def serial(
         if not isinstance(device, (str, os.PathLike)):
             raise TypeError(f"port is a path, a PortInfo or Usb(...), not {type(device).__name__}")
         path = check_name(os.fspath(device), "port")
-        shown, short = path, os.path.basename(path.rstrip("/")) or path
+        # A pseudo-terminal is only a number without its folder.
+        short = path.removeprefix("/dev/") if path.startswith("/dev/pts/") else os.path.basename(path.rstrip("/"))
+        shown, short = path, short or path
     if check_count(bytesize, "bytesize", least=5) > 8:
         raise ValueError(f"bytesize is 5, 6, 7 or 8, not {bytesize}")
     if not isinstance(parity, str):

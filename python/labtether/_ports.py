@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from asyncio.events import _get_running_loop
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, final
 
 from labtether import _core
 
-__all__ = ["Wake", "running"]
+__all__ = ["Wake", "port_of"]
 
 _set_result = asyncio.Future.set_result
 _cancel = asyncio.Future.cancel
@@ -37,10 +36,6 @@ class Wake(asyncio.Future[None]):
     __slots__ = ("_resume",)
 
     _resume: tuple[Callable[[Any], object], Context | None] | None
-
-    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._resume = None
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
         if self._resume is None and not self.done():
@@ -100,6 +95,7 @@ class _LoopSide:
 
     def future(self) -> Wake:
         wake = Wake(loop=self.loop)
+        wake._resume = None
         wake._asyncio_future_blocking = True
         if self.on_main and not self.beating:
             self.beating = True
@@ -115,29 +111,11 @@ class _LoopSide:
 _ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_core.Port]] = weakref.WeakKeyDictionary()
 
 
-class _Latest(threading.local):
-    loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
-    port: weakref.ref[_core.Port] | None = None
-
-
-_latest = _Latest()
-
-
-def running() -> _core.Port | None:
-    """The port of the loop that runs in this thread; None where none does."""
-    loop = _get_running_loop()
-    if loop is None:
-        return None
-    latest = _latest
-    if latest.loop is not None and latest.loop() is loop and latest.port is not None:
-        port = latest.port()
-        if port is not None:
-            return port
+def port_of(loop: asyncio.AbstractEventLoop) -> _core.Port:
+    """The port of a loop that runs in this thread."""
     known = _ports.get(loop)
     port = known() if known is not None else None
     if port is None:
         port = _LoopSide(loop).port
         _ports[loop] = weakref.ref(port)
-    latest.loop = weakref.ref(loop)
-    latest.port = weakref.ref(port)
     return port

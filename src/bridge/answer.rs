@@ -3,16 +3,17 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::label::Label;
 use super::operation::CANCEL_TIMEOUT;
 use crate::error::{Effect, LinkError};
 use crate::link::ticket::{Answer, Heard, Verdict};
 
-pub(super) fn stuck(what: &str) -> String {
+pub(super) fn stuck(what: &Label) -> String {
     format!("labtether: {what} did not stop within {} s of being told to", CANCEL_TIMEOUT.as_secs())
 }
 
 /// What a cancelled operation came to, for a note on the cancellation.
-pub(super) fn describe(what: &str, verdict: &Verdict) -> String {
+pub(super) fn describe(what: &Label, verdict: &Verdict) -> String {
     let effect = match verdict {
         Ok(_) => Effect::RanToCompletion,
         Err(LinkError::Cancelled { effect, .. }) => *effect,

@@ -1,8 +1,11 @@
 //! What Python has to do for the engine: end it, tell it about forks, read its log.
 
+use std::sync::{Arc, OnceLock};
+
 use pyo3::prelude::*;
 
 use super::errors::to_python;
+use super::label::Label;
 use super::operation::Operation;
 use crate::lifecycle::{self, engine};
 use crate::link::Level;
@@ -73,11 +76,13 @@ pub(super) fn next_log_record(py: Python<'_>) -> Option<(u32, String)> {
 /// A task that does nothing on the runtime, awaited: the least the bridge can cost. For benchmarks and for tests of the bridge.
 #[pyfunction]
 pub(super) fn no_op() -> Operation {
+    static NAME: OnceLock<Arc<str>> = OnceLock::new();
+    let name = NAME.get_or_init(|| Arc::from("nothing")).clone();
     Operation::new(
-        "nothing".to_owned(),
+        Label::on("nothing", &name),
         true,
-        Box::new(|| {
-            let (ticket, reply) = ticket(next_id(), &std::sync::Arc::from("nothing"), None);
+        Box::new(move || {
+            let (ticket, reply) = ticket(next_id(), &name, None);
             engine()?.spawn("nothing", async move { reply.give(Ok(Answer::Nothing)) });
             Ok(Box::new(ticket) as Box<dyn Pending>)
         }),

@@ -4,6 +4,7 @@ mod answer;
 mod doorbell;
 mod engine;
 mod errors;
+mod label;
 mod operation;
 mod options;
 mod port;

@@ -20,6 +20,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::answer::{describe, stuck, to_value};
 use super::errors::to_python;
+use super::label::Label;
 use super::port::Port;
 use super::whose::{is_blocking, running_port, trio_wait};
 use crate::error::{Effect, LinkError};
@@ -61,7 +62,7 @@ pub(super) struct Operation {
     inside: Mutex<Inside>,
     key: u64,
     /// What it does, in words.
-    what: String,
+    what: Label,
     /// Whether commands are shown as text.
     text: bool,
     /// Begun even where the awaiting task is cancelled already: closing what is open.
@@ -74,7 +75,7 @@ enum Step {
 }
 
 impl Operation {
-    pub(super) fn new(what: String, text: bool, start: Start) -> Operation {
+    pub(super) fn new(what: Label, text: bool, start: Start) -> Operation {
         let inside = Mutex::new(Inside { stage: Stage::Idle(start), settling: None });
         Operation { inside, key: next_id(), what, text, shielded: false }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::label::Label;
 use super::operation::Operation;
 use crate::lifecycle;
 use crate::link::feed::Feed;
@@ -17,13 +18,12 @@ pub(super) struct Stream {
     pub(super) id: u64,
     pub(super) feed: Arc<Feed>,
     tether: Arc<Tether>,
-    what: String,
+    what: Label,
     text: bool,
 }
 
 impl Stream {
-    pub(super) fn new(tether: Arc<Tether>, capacity: usize, what: String, text: bool) -> Stream {
-        let what = format!("{what} on {}", tether.0.config.name);
+    pub(super) fn new(tether: Arc<Tether>, capacity: usize, what: Label, text: bool) -> Stream {
         Stream { id: next_id(), feed: Feed::new(capacity), tether, what, text }
     }
 

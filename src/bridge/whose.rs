@@ -1,12 +1,12 @@
 //! Whose await it is: a trio task's, an asyncio loop's, or a thread's that blocks.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use super::errors::to_python;
 use super::port::Port;
@@ -15,6 +15,8 @@ use crate::lifecycle;
 
 thread_local! {
     static BLOCKING: Cell<bool> = const { Cell::new(false) };
+    /// The loop that was last found running in this thread, and its port; both weakly, for neither is ours to keep.
+    static LATEST: RefCell<Option<(Py<PyWeakrefReference>, Py<PyWeakrefReference>)>> = const { RefCell::new(None) };
 }
 
 /// Whether this thread was told to block, whatever runs in it.
@@ -27,10 +29,36 @@ pub(super) fn running_port(py: Python<'_>) -> PyResult<Option<Py<Port>>> {
     if BLOCKING.get() {
         return Ok(None);
     }
-    static PORT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let find = PORT.get_or_try_init(py, || py.import("labtether._ports")?.getattr("running").map(Bound::unbind))?;
-    let port = find.bind(py).call0()?;
-    if port.is_none() { Ok(None) } else { Ok(Some(port.cast_into::<Port>()?.unbind())) }
+    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let running = RUNNING.get_or_try_init(py, || {
+        let found = py.import("asyncio.events")?.getattr("_get_running_loop")?;
+        Ok::<_, PyErr>(found.unbind())
+    })?;
+    let event_loop = running.bind(py).call0()?;
+    if event_loop.is_none() {
+        return Ok(None);
+    }
+    if let Some(port) = latest(py, &event_loop) {
+        return Ok(Some(port));
+    }
+    static PORT_OF: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let port_of =
+        PORT_OF.get_or_try_init(py, || py.import("labtether._ports")?.getattr("port_of").map(Bound::unbind))?;
+    let port = port_of.bind(py).call1((&event_loop,))?.cast_into::<Port>()?;
+    let found = (PyWeakrefReference::new(&event_loop)?.unbind(), PyWeakrefReference::new(&port)?.unbind());
+    let before = LATEST.with(|latest| latest.replace(Some(found)));
+    drop(before);
+    Ok(Some(port.unbind()))
+}
+
+/// The port found last, if it is this loop's.
+fn latest(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> Option<Py<Port>> {
+    let (known, port) = LATEST.with(|latest| {
+        let latest = latest.borrow();
+        latest.as_ref().map(|(known, port)| (known.clone_ref(py), port.clone_ref(py)))
+    })?;
+    let same = known.bind(py).upgrade().is_some_and(|known| known.is(event_loop));
+    if same { port.bind(py).upgrade()?.cast_into::<Port>().ok().map(Bound::unbind) } else { None }
 }
 
 /// What awaits an operation in trio, if this is a trio task.

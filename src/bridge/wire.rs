@@ -9,11 +9,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::errors::to_python;
+use super::label::Label;
 use super::operation::{Operation, Start};
 use super::options::{Common, common};
 use super::stream::Stream;
 use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
-use crate::error::{LinkError, Shown};
+use crate::error::LinkError;
 use crate::lifecycle::{self, SimulatedPort, engine};
 use crate::link::job::{Request, Want, What};
 use crate::link::opener::{PortName, SerialPort, TcpServer};
@@ -45,13 +46,17 @@ impl Wire {
         &self.tether.0
     }
 
-    fn operation(&self, what: String, start: Start) -> Operation {
+    fn label(&self, verb: &'static str) -> Label {
+        Label::on(verb, &self.link().config.name)
+    }
+
+    fn operation(&self, what: Label, start: Start) -> Operation {
         Operation::new(what, self.text, start)
     }
 
     fn job(
         &self,
-        shown: String,
+        label: Label,
         what: What,
         talk: Option<u64>,
         limit: Option<f64>,
@@ -60,9 +65,8 @@ impl Wire {
         let limit = limit.map_or(Ok(self.link().config.limit), span)?;
         let turn = turn.map_or(Ok(self.turn), span)?;
         let tether = self.tether.clone();
-        let shown = format!("{shown} on {}", self.link().config.name);
         Ok(self.operation(
-            shown,
+            label,
             Box::new(move || {
                 let pending = tether.0.ask(what, talk, limit, turn, engine()?.clock());
                 Ok(Box::new(Held { pending, tether }) as Box<dyn Pending>)
@@ -160,7 +164,7 @@ impl Wire {
         let wish = Wish { place, replace, once };
         let tether = self.tether.clone();
         self.operation(
-            format!("setup of {}", link.config.name),
+            Label::of("setting up", &link.config.name),
             Box::new(move || {
                 let pending = engine()?.setup(&link, wish);
                 Ok(Box::new(Held { pending, tether }) as Box<dyn Pending>)
@@ -172,7 +176,7 @@ impl Wire {
     fn stop(&self) -> Operation {
         let link = self.link().clone();
         self.operation(
-            format!("stop of {}", link.config.name),
+            Label::of("stopping", &link.config.name),
             Box::new(move || match lifecycle::started() {
                 Some(engine) => Ok(Box::new(engine.stop(&link)) as Box<dyn Pending>),
                 None => Err(engine().err().unwrap_or(LinkError::Forked)),
@@ -196,9 +200,9 @@ impl Wire {
         turn: Option<f64>,
     ) -> PyResult<Operation> {
         let (frame, framing) = (self.frame(command, raw)?, self.framing(framing)?);
-        let shown = format!("the query {}", Shown(command));
-        let what = What::Query { command: Bytes::copy_from_slice(command), frame, framing };
-        self.job(shown, what, None, limit, turn)
+        let command = Bytes::copy_from_slice(command);
+        let label = self.label("the query").with(&command);
+        self.job(label, What::Query { command, frame, framing }, None, limit, turn)
     }
 
     #[pyo3(signature = (message, raw, urgent, limit, turn, talk))]
@@ -212,16 +216,16 @@ impl Wire {
         talk: Option<u64>,
     ) -> PyResult<Operation> {
         let frame = self.frame(message, raw)?;
-        let shown = format!("sending {}", Shown(message));
-        let what = What::Send { command: Bytes::copy_from_slice(message), frame, urgent, raw: false };
-        self.job(shown, what, talk, limit, turn)
+        let command = Bytes::copy_from_slice(message);
+        let label = self.label("sending").with(&command);
+        self.job(label, What::Send { command, frame, urgent, raw: false }, talk, limit, turn)
     }
 
     #[pyo3(signature = (data, limit, turn))]
     fn write(&self, data: &[u8], limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
         let frame = Bytes::copy_from_slice(data);
-        let shown = format!("writing {} bytes", data.len());
-        self.job(shown, What::Send { command: frame.clone(), frame, urgent: false, raw: true }, None, limit, turn)
+        let label = self.label("writing").counting(data.len());
+        self.job(label, What::Send { command: frame.clone(), frame, urgent: false, raw: true }, None, limit, turn)
     }
 
     #[pyo3(signature = (pattern, framing, limit, talk))]
@@ -237,12 +241,12 @@ impl Wire {
             (None, None) => None,
             (given, _) => Some(self.framing(given)?),
         };
-        self.job("receiving".to_owned(), What::Receive { pattern, framing }, talk, limit, None)
+        self.job(self.label("receiving"), What::Receive { pattern, framing }, talk, limit, None)
     }
 
     #[pyo3(signature = (n, limit, turn, talk))]
     fn read(&self, n: usize, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
-        self.job(format!("reading {n} bytes"), What::Read(Want::Exactly(n)), talk, limit, turn)
+        self.job(self.label("reading").counting(n), What::Read(Want::Exactly(n)), talk, limit, turn)
     }
 
     #[pyo3(signature = (end, limit, turn, talk))]
@@ -253,7 +257,8 @@ impl Wire {
         turn: Option<f64>,
         talk: Option<u64>,
     ) -> PyResult<Operation> {
-        self.job(format!("reading until {}", Shown(&end)), What::Read(Want::Until(Bytes::from(end))), talk, limit, turn)
+        let end = Bytes::from(end);
+        self.job(self.label("reading until").with(&end), What::Read(Want::Until(end)), talk, limit, turn)
     }
 
     #[pyo3(signature = (max_bytes, limit, turn, talk))]
@@ -264,17 +269,23 @@ impl Wire {
         turn: Option<f64>,
         talk: Option<u64>,
     ) -> PyResult<Operation> {
-        self.job(format!("reading at most {max_bytes} bytes"), What::Read(Want::Some(max_bytes)), talk, limit, turn)
+        self.job(
+            self.label("reading at most").counting(max_bytes),
+            What::Read(Want::Some(max_bytes)),
+            talk,
+            limit,
+            turn,
+        )
     }
 
     fn discard_input(&self) -> PyResult<Operation> {
-        self.job("discarding input".to_owned(), What::Discard, None, None, None)
+        self.job(self.label("discarding input"), What::Discard, None, None, None)
     }
 
     /// Takes the line for an exchange; its number is the value.
     #[pyo3(signature = (limit, turn))]
     fn open_talk(&self, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
-        self.job("an exchange".to_owned(), What::Talk, None, limit, turn)
+        self.job(self.label("an exchange"), What::Talk, None, limit, turn)
     }
 
     /// Gives the line back. Does not wait, and does nothing if the link is closed.
@@ -305,10 +316,12 @@ impl Wire {
         let turn = turn.map_or(Ok(self.turn), span)?;
         let every = span(every)?;
         let engine = self.now(py)?;
-        let stream = Stream::new(self.tether.clone(), capacity, format!("the poll {}", Shown(command)), self.text);
+        let command = Bytes::copy_from_slice(command);
+        let label = self.label("the poll").with(&command);
+        let stream = Stream::new(self.tether.clone(), capacity, label, self.text);
         let poll = crate::link::job::Poll {
             id: stream.id,
-            command: Bytes::copy_from_slice(command),
+            command,
             frame,
             framing,
             every,
@@ -326,7 +339,7 @@ impl Wire {
     fn messages(&self, py: Python<'_>, pattern: Option<&Bound<'_, PyPattern>>, capacity: usize) -> PyResult<Stream> {
         let engine = self.now(py)?;
         let pattern = pattern.map(|pattern| pattern.get().0.clone());
-        let stream = Stream::new(self.tether.clone(), capacity, "messages".to_owned(), self.text);
+        let stream = Stream::new(self.tether.clone(), capacity, self.label("messages"), self.text);
         let request = Request::Subscribe { id: stream.id, pattern, feed: stream.feed.clone() };
         self.link().tell(request, engine.clock()).map_err(|error| self.raise(py, &error))?;
         Ok(stream)
