@@ -16,7 +16,12 @@ use labtether::link::Link;
 use labtether::link::job::What;
 use labtether::link::ticket::{Pending, Ticket};
 
+/// All in milliseconds: how long past its deadline the link waits for a reply that it is owed;
 const DRAIN: u64 = 1000;
+/// how long the instrument may not listen;
+const BUSY: u64 = 60;
+/// and how far apart two parts of a reply may be.
+const PARTS: u64 = 12;
 
 /// An xorshift generator: the same seed, the same day at the bench.
 struct Dice(u64);
@@ -43,8 +48,15 @@ type HeardList = Arc<Mutex<Vec<u64>>>;
 
 /// Answers "number limit" with the number: at once, in time, late, in parts, or never. Never so late that the link has ceased to wait:
 /// on a line where replies come in order and carry no name, nobody could tell such a one apart.
-async fn be_the_instrument(mut bench: Bench, mut dice: Dice, heard: HeardList) {
+async fn be_the_instrument(mut bench: Bench, mut dice: Dice, narrow: bool, heard: HeardList) {
     loop {
+        // While it is busy a narrow line is full, with half a command in it: the link waits for as long as that takes.
+        let stalled = narrow && dice.one_in(100);
+        if stalled {
+            bench.pause(ms(dice.below(5 * DRAIN))).await;
+        } else if dice.one_in(4) {
+            bench.pause(ms(dice.below(BUSY))).await;
+        }
         let command = bench.hear().await;
         let mut words = command.split(' ').map(|word| word.parse::<u64>().unwrap());
         let number = words.next().unwrap();
@@ -55,14 +67,15 @@ async fn be_the_instrument(mut bench: Bench, mut dice: Dice, heard: HeardList) {
             1..20 => 0,
             20..30 => dice.below(limit),
             30 => limit,
-            _ => limit + dice.below(DRAIN - 20),
+            _ => limit + dice.below(DRAIN - BUSY - PARTS),
         };
+        let delay = if stalled { delay.min(DRAIN - BUSY) } else { delay };
         bench.pause(ms(delay)).await;
         let reply = format!("{number}\n");
         if dice.one_in(4) {
             let (first, second) = reply.split_at(usize::try_from(dice.below(2)).unwrap());
             bench.say(first).await;
-            bench.pause(ms(1 + dice.below(10))).await;
+            bench.pause(ms(dice.below(PARTS))).await;
             bench.say(second).await;
         } else {
             bench.say(&reply).await;
@@ -157,7 +170,7 @@ async fn a_day_at_the_bench(seed: u64, questions: u64, capacity: usize) {
     let Rig { link, bench, place } = Rig::with(capacity, Some(lines()), |config| config.drain = ms(DRAIN)).await;
     let clock = place.clock().clone();
     let heard = HeardList::default();
-    let instrument = tokio::spawn(be_the_instrument(bench, Dice::new(seed), heard.clone()));
+    let instrument = tokio::spawn(be_the_instrument(bench, Dice::new(seed), capacity < 5, heard.clone()));
     let askers: Vec<_> = (0..ASKERS)
         .map(|place| {
             let dice = Dice::new(seed * 100 + place + 1);

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::job::{Job, Request, Sink, Want, What};
 use super::output::{Frame, Output, Owner};
 use super::poll::Polls;
+use super::queue::Queue;
 use super::talk::Talk;
 use super::ticket::{Answer, Counts, Heard, Lent, Verdict};
 use super::trace::Trace;
@@ -114,7 +115,7 @@ pub struct Conversation {
     pub(super) stale: BytesMut,
     pub(super) last_heard: Option<Stamp>,
     pub(super) output: Output,
-    pub(super) queue: VecDeque<Job>,
+    pub(super) queue: Queue,
     pub(super) current: Option<Current>,
     pub(super) debt: Option<Debt>,
     /// The line is to be quiet before the next question, until this at the latest.
@@ -143,7 +144,7 @@ impl Conversation {
             stale: BytesMut::new(),
             last_heard: None,
             output: Output::default(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             current: None,
             debt: None,
             settling: None,
@@ -190,16 +191,14 @@ impl Conversation {
                 let deadline = job.asked + job.limit;
                 self.unasked.receives.push_back(Waiting { job, deadline, skipped: Vec::new() });
             }
-            _ => self.queue.push_back(job),
+            _ => self.queue.push(job),
         }
     }
 
     /// The asker of `id` has left.
     fn cancel(&mut self, id: u64, now: Stamp) {
-        if let Some(index) = self.queue.iter().position(|job| job.id == id) {
-            if let Some(job) = self.queue.remove(index) {
-                self.confirm(job, Effect::NeverStarted, now.moment, None);
-            }
+        if let Some(job) = self.queue.remove(id) {
+            self.confirm(job, Effect::NeverStarted, now.moment, None);
         } else if matches!(&self.current, Some(Current::Query(asked)) if asked.job.id == id) {
             self.leave_query(now.moment, |conversation, asked, effect| {
                 conversation.confirm(asked.job, effect, now.moment, asked.started);
@@ -310,7 +309,7 @@ impl Conversation {
 
     /// Ends the conversation: every job and feed gets `error`, or where there is none ends as closed.
     pub fn end(&mut self, error: &dyn Fn(Box<Evidence>) -> LinkError, now: Stamp) {
-        let mut jobs: Vec<(Job, Option<Moment>)> = self.queue.drain(..).map(|job| (job, None)).collect();
+        let mut jobs: Vec<(Job, Option<Moment>)> = self.queue.take_all().map(|job| (job, None)).collect();
         match self.current.take() {
             Some(Current::Query(asked)) => jobs.push((asked.job, asked.started)),
             Some(Current::Talk(talk)) => jobs.extend(talk.asks.into_iter().map(|waiting| (waiting.job, talk.started))),

@@ -12,10 +12,7 @@ use crate::error::{Effect, LinkError, Seconds, Shown};
 impl Conversation {
     /// The next moment at which [`Conversation::expire`] has something to do.
     pub fn next_deadline(&mut self, now: Moment) -> Moment {
-        let mut next = self.polls.next_due().min(self.output.cut_at());
-        for job in &self.queue {
-            next = next.min(job.asked + job.turn);
-        }
+        let mut next = self.polls.next_due().min(self.output.cut_at()).min(self.queue.alarm());
         match &self.current {
             Some(Current::Query(asked)) => next = next.min(asked.deadline),
             Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.deadline)),
@@ -55,7 +52,7 @@ impl Conversation {
             self.debt = None;
             self.restore_stale(moment);
         }
-        while let Some(job) = take_first(&mut self.queue, |job| job.asked + job.turn <= moment) {
+        for job in self.queue.impatient(moment) {
             let error = self.busy(&job, moment);
             self.give(job, Err(error), moment);
         }

@@ -12,6 +12,7 @@ mod limits;
 pub mod opener;
 mod output;
 mod poll;
+mod queue;
 pub mod session;
 pub mod setup;
 mod talk;

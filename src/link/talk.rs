@@ -214,7 +214,7 @@ impl Conversation {
             return;
         }
         let of_poll = |job: &Job| matches!(job.reply, super::job::Sink::Poll(poll) if poll == id);
-        self.queue.retain(|job| !of_poll(job));
+        self.queue.discard(of_poll);
         if matches!(&self.current, Some(Current::Query(asked)) if of_poll(&asked.job)) {
             self.leave_query(now.moment, |_, _, _| {});
         }

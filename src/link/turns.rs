@@ -15,7 +15,7 @@ impl Conversation {
     pub fn next_turn(&mut self, now: Stamp) -> Option<u64> {
         while let Some(poll) = self.polls.take_due(now.moment) {
             let job = question(poll, now.moment);
-            self.queue.push_back(job);
+            self.queue.push(job);
         }
         if self.current.is_some() || self.queue.is_empty() {
             return None;
@@ -47,9 +47,8 @@ impl Conversation {
 
     /// Gives job `id` the line.
     pub fn begin(&mut self, id: u64, now: Stamp) {
-        let Some(index) = self.queue.iter().position(|job| job.id == id) else { return };
         if let (Some(debt), Some(resync)) = (&self.debt, self.rules.resync.clone())
-            && self.queue.get(index).is_some_and(expects_reply)
+            && self.queue.get(id).is_some_and(expects_reply)
         {
             let what = format!(
                 "resynchronising: {} is owed",
@@ -61,7 +60,7 @@ impl Conversation {
             self.current = Some(Current::Resync { since: now.moment, deadline, written: false });
             return;
         }
-        let Some(job) = self.queue.remove(index) else { return };
+        let Some(job) = self.queue.remove(id) else { return };
         if expects_reply(&job) {
             self.set_aside(now);
         }
