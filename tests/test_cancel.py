@@ -40,8 +40,9 @@ async def cancel(operation: Operation, moment: Moment, means: Means, *, strictly
             attempt.cancel()
 
         await means(attempt, drive)
-        # An await that is ready at once ends before its loop can tell it; but a scope that trio knows to be cancelled comes first.
-        if moment is not Moment.EARLY or attempt.error is not None or strictly:
+        # An await that is ready at once ends before its loop can tell it of anything; but a scope that trio knows comes first.
+        early = moment is Moment.EARLY and not strictly
+        if attempt.error is not None or not (early or operation.brief):
             attempt.assert_ended_well()
         await bench.relieve()
         await operation.afterwards(bench, attempt)

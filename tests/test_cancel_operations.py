@@ -135,6 +135,8 @@ class Operation:
     """One row of the table. `moments` are those it has; a comment says why it lacks the others."""
 
     raw: ClassVar[bool] = False
+    brief: ClassVar[bool] = False
+    """It may be over before a cancellation comes, whatever the moment."""
     moments: ClassVar[tuple[Moment, ...]]
 
     @property

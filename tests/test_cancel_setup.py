@@ -14,7 +14,7 @@ import pytest
 import labtether as lt
 from support import PtyInstrument
 from test_cancel_means import Attempt
-from test_cancel_operations import Bench, Moment, Operation, answer, by_name, to_its_end
+from test_cancel_operations import LONG, Bench, Moment, Operation, answer, by_name, to_its_end, until
 
 
 class Doorway(Bench):
@@ -28,6 +28,12 @@ class Doorway(Bench):
     """How many descriptors of the link's port there were then."""
     outcomes: list[BaseException | None]
     """How the others ended that wanted something of the link meanwhile."""
+
+    async def arrange(self, moment: Moment) -> None:
+        if moment is Moment.QUEUED:
+            self.moment = moment  # it is not an exchange that is in the way
+        else:
+            await super().arrange(moment)
 
     def note_the_end(self) -> None:
         """To be called as the await ends."""
@@ -96,7 +102,7 @@ class Setup(Operation):
             bench.link = lt.tcp(*bench.door.getsockname(), connect_timeout=60)
         if bench.moment is Moment.QUEUED:
             await bench.meanwhile(bench.link.setup)
-            assert bench.link.state == "opening"
+            await until(lambda: bench.link.state == "opening", "opening")
 
     async def call(self, bench: Bench, attempt: Attempt) -> object:
         assert isinstance(bench, Doorway)
@@ -131,8 +137,11 @@ class Setup(Operation):
 class Stop(Operation):
     """Closing, which a cancellation does not stop: the link is closed when the await ends."""
 
-    # It says nothing and is owed nothing. QUEUED: the link is still being set up. FULL: somebody's message is on its way.
-    moments = (Moment.EARLY, Moment.QUEUED, Moment.FULL, Moment.ENDING)
+    brief = True
+
+    # It says nothing itself and is owed nothing, so it has no WAITING, OWED or FULL.
+    # QUEUED: the link is still being set up. PARTLY: somebody's message is on its way.
+    moments = (Moment.EARLY, Moment.QUEUED, Moment.PARTLY, Moment.ENDING)
 
     @asynccontextmanager
     async def bench(self) -> AsyncIterator[Doorway]:
@@ -145,11 +154,12 @@ class Stop(Operation):
         if bench.moment is Moment.QUEUED:
             bench.link = lt.tcp(*bench.door.getsockname(), connect_timeout=60)
             await bench.meanwhile(bench.link.setup)
-            assert bench.link.state == "opening"
+            await until(lambda: bench.link.state == "opening", "opening")
         else:
             await bench.link.setup()
-        if bench.moment is Moment.FULL:
-            await bench.meanwhile(lambda: bench.link.send("x", timeout=60))
+        if bench.moment is Moment.PARTLY:
+            await bench.meanwhile(lambda: bench.link.send("x" * LONG, timeout=60))
+            await until(bench.goes_out, "writing")
 
     async def call(self, bench: Bench, attempt: Attempt) -> object:
         assert isinstance(bench, Doorway)
@@ -163,10 +173,11 @@ class Stop(Operation):
         assert isinstance(bench, Doorway)
         assert bench.state_at_end == "closed"
         assert bench.held_at_end == 1, "only the instrument's own is left"
-        if bench.moment in (Moment.QUEUED, Moment.FULL):
+        if bench.moment in (Moment.QUEUED, Moment.PARTLY):
             await bench.until_others_ended()
             assert [type(outcome) for outcome in bench.outcomes] == [lt.LinkClosed]
         async with lt.serial(bench.instrument.port, framing="\n", settle=0.001) as bench.link:
+            await bench.link.send("")  # ends the line that may have been cut
             await bench.next_exchange()
 
 
@@ -176,3 +187,23 @@ OPENING: list[Operation] = [Setup(), Stop()]
 @pytest.mark.parametrize("operation", OPENING, ids=by_name)
 async def test_setup_and_stop_end_by_themselves(operation: Operation) -> None:
     await to_its_end(operation)
+
+
+async def test_stop_right_after_setup_has_begun_ends_both() -> None:
+    with PtyInstrument() as instrument:
+        for _ in range(30):
+            link = lt.serial(instrument.port)
+            async with anyio.create_task_group() as tasks:
+                begun = anyio.Event()
+
+                async def set_up(link: lt.Link[str] = link, begun: anyio.Event = begun) -> None:
+                    begun.set()
+                    with contextlib.suppress(lt.LinkClosed):  # or it was open before it was stopped
+                        await link.setup()
+
+                tasks.start_soon(set_up)
+                await begun.wait()
+                await link.stop()
+            state = link.state
+            await link.stop()
+            assert state == "closed"

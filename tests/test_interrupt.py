@@ -126,6 +126,8 @@ if CALL == "setup":
     told("set up again")
     sync.setup()
 print(link.state, flush=True)
+if CALL == "write":
+    sync.write(b"\\n")  # raw bytes have no end of their own
 questions = [b"ID\\n", b"ME\\n"] if raw else ["ID", "ME"]
 print(*[sync.query(question, framing="\\n") for question in questions], flush=True)
 sync.stop()

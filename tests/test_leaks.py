@@ -8,11 +8,13 @@ import gc
 import os
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
 
@@ -192,8 +194,11 @@ async def test_a_thousand_cancelled_setups(instrument: PtyInstrument | TcpInstru
     async def cycles(count: int) -> None:
         for number in range(count):
             link = lt.link(instrument.url)
-            with anyio.move_on_after(number % 20 / 20_000):
-                await link.setup()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(link.setup)
+                await anyio.lowlevel.checkpoint()
+                time.sleep(number % 50 / 100_000)  # so that Rust is somewhere else on its way each time
+                tasks.cancel_scope.cancel()
             await link.stop()
 
     await cycles(WARM_UP)

@@ -207,7 +207,7 @@ impl Conversation {
             self.end_talk(id, false, now);
         } else if let Some((owner, begun)) = self.output.withdraw(id) {
             if let Owner::Send(sending) = owner {
-                let effect = if begun { Effect::Unconfirmed } else { Effect::NeverStarted };
+                let effect = self.left_partway(&sending, begun);
                 self.confirm(sending.job, effect, now.moment, sending.started);
             }
         } else if let Some(index) = self.reads.iter().position(|waiting| waiting.job.id == id) {

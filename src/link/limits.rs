@@ -58,7 +58,7 @@ impl Conversation {
         }
         while let Some(id) = self.output.overdue(moment) {
             if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
-                let effect = if begun { Effect::Unconfirmed } else { Effect::NeverStarted };
+                let effect = self.left_partway(&sending, begun);
                 let error = self.silent(&sending.job, sending.started, effect, moment);
                 self.give(sending.job, Err(error), moment);
             }

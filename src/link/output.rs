@@ -98,6 +98,11 @@ impl Output {
         })
     }
 
+    /// Whether a frame is on its way out whose asker has left.
+    pub(super) fn has_orphan(&self) -> bool {
+        self.frames.iter().any(|frame| matches!(frame.owner, Owner::Nobody))
+    }
+
     /// The sends of exchange `talk`.
     pub(super) fn of_talk(&self, talk: u64) -> Vec<u64> {
         self.sends().filter(|sending| sending.job.talk == Some(talk)).map(|sending| sending.job.id).collect()

@@ -9,7 +9,7 @@ use super::conversation::{Conversation, Current, Debt, Owed, Waiting};
 use super::hearing::cut;
 use super::job::{Job, What};
 use super::limits::take_first;
-use super::output::Owner;
+use super::output::{Owner, Sending};
 use super::ticket::{Answer, Heard};
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError};
@@ -24,8 +24,8 @@ pub(super) struct Talk {
     /// What the last message that was sent is owed, until something was received.
     owed: Option<Owed>,
     command: Option<Bytes>,
-    /// A wait of this exchange passed its deadline unanswered.
-    timed_out: bool,
+    /// A wait of this exchange was given up, by its deadline or by its asker: what it waited for may still come.
+    unanswered: bool,
     owed_until: Moment,
     pub(super) asks: VecDeque<Waiting>,
     /// Messages that were read for an await that was cancelled.
@@ -41,7 +41,7 @@ impl Talk {
             started: None,
             owed: None,
             command: None,
-            timed_out: false,
+            unanswered: false,
             owed_until: opened,
             asks: VecDeque::new(),
             back: VecDeque::new(),
@@ -149,7 +149,7 @@ impl Conversation {
         while let Some(waiting) = self.talk_mut().and_then(|talk| take_first(&mut talk.asks, |w| w.deadline <= now)) {
             if let Some(talk) = self.talk_mut() {
                 still_owed(talk, &waiting, link.clone());
-                talk.timed_out = true;
+                talk.unanswered = true;
             }
             let command = self.talk_mut().and_then(|talk| talk.command.clone());
             let mut about = self.about(&waiting.job, None, now);
@@ -165,6 +165,21 @@ impl Conversation {
         }
     }
 
+    /// A send was given up. What was begun goes out whole all the same, and in an exchange its answer is then owed.
+    pub(super) fn left_partway(&mut self, sending: &Sending, begun: bool) -> Effect {
+        if !begun {
+            return Effect::NeverStarted;
+        }
+        let owed = self.rules.framing.clone().map_or(Owed::Anything, Owed::Message);
+        if let (Some(talk), What::Send { command, .. }) = (self.talk_mut(), &sending.job.what)
+            && sending.job.talk == Some(talk.id)
+        {
+            talk.sent(command.clone(), owed, sending.started.unwrap_or(sending.job.asked));
+            talk.unanswered = true;
+        }
+        Effect::Unconfirmed
+    }
+
     /// The exchange is over.
     pub(super) fn end_talk(&mut self, id: u64, clean: bool, now: Stamp) {
         let Some(Current::Talk(talk)) =
@@ -173,10 +188,12 @@ impl Conversation {
             return;
         };
         let mut talk = *talk;
-        let mut begun = false;
         for id in self.output.of_talk(id) {
-            if let Some((Owner::Send(sending), was_begun)) = self.output.withdraw(id) {
-                begun |= was_begun;
+            if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
+                if begun {
+                    talk.owed = Some(self.rules.framing.clone().map_or(Owed::Anything, Owed::Message));
+                    talk.unanswered = true;
+                }
                 let about = self.about(&sending.job, sending.started, now.moment);
                 self.give(
                     sending.job,
@@ -197,12 +214,9 @@ impl Conversation {
         for heard in talk.back {
             self.trace.note(now, format!("not fetched: {}", crate::error::Shown(&heard.body)));
         }
-        let unfinished = begun || talk.timed_out || !clean;
-        let owed =
-            talk.owed.or_else(|| begun.then(|| self.rules.framing.clone().map_or(Owed::Anything, Owed::Message)));
-        if let (true, Some(owed)) = (unfinished, owed) {
+        if let (true, Some(owed)) = (talk.unanswered || !clean, talk.owed) {
             let until = talk.owed_until.max(now.moment) + self.rules.drain;
-            self.debt = Some(Debt { owed, command: talk.command, until, unwritten: begun });
+            self.debt = Some(Debt { owed, command: talk.command, until, unwritten: self.output.has_orphan() });
         }
         self.restore_stale(now.moment);
         self.hear(now);
