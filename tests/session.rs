@@ -16,7 +16,7 @@ use common::{SOON, config, kind, lines, ms, place, query, wait};
 use labtether::error::{LinkError, OpenError, OpenKind};
 use labtether::link::Link;
 use labtether::link::berths::Berths;
-use labtether::link::opener::{Later, Opener, Place};
+use labtether::link::opener::{Attempt, Later, Opener, Place};
 use labtether::link::session::Wish;
 use labtether::link::ticket::Pending;
 use labtether::transport::{Opened, Transport};
@@ -96,11 +96,11 @@ impl Transport for Pipe {
 }
 
 impl Opener for Fake {
-    fn find<'a>(&'a self, _place: &'a Place) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
+    fn find<'a>(&'a self, _attempt: &'a Attempt) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
         Box::pin(ready(Ok(("fake".to_owned(), Some(7)))))
     }
 
-    fn open<'a>(&'a self, port: &'a str, _name: &'a str, _place: &'a Place) -> Later<'a, Result<Opened, OpenError>> {
+    fn open<'a>(&'a self, port: &'a str, _attempt: &'a Attempt) -> Later<'a, Result<Opened, OpenError>> {
         match self.port {
             Port::StuckOpening => return Box::pin(pending()),
             Port::Refusing => return Box::pin(ready(Err(OpenError::new(OpenKind::Refused, "not today")))),

@@ -1,7 +1,7 @@
 """The cancel matrix: every awaitable operation, at every moment it has, by every means there is, on every loop (law 2).
 
-Whatever the combination: the await ends within its bound and by its own cancellation, after Rust has ended the work; no byte
-is lost; the next exchange gets its own answer; the loop did not spin meanwhile.
+Whatever the combination: the await ends within its bound and by its own cancellation, after Rust has ended the work; no
+byte is lost; the next exchange gets its own answer; the loop did not spin meanwhile.
 """
 
 import time
@@ -18,7 +18,7 @@ OPERATIONS: list[Operation] = [*FRAMED, *RAW, *OPENING]
 
 
 def matrix(means: list[Means]) -> list[object]:
-    """Every combination that there is: an operation says which moments it has, and a means whether it can come early."""
+    """Every combination there is: an operation says which moments it has, and a means whether it can come early."""
     return [
         pytest.param(operation, moment, one, id=f"{operation.name}-{moment.name}-{one.__name__}")
         for operation in OPERATIONS
@@ -40,7 +40,7 @@ async def cancel(operation: Operation, moment: Moment, means: Means, *, strictly
             attempt.cancel()
 
         await means(attempt, drive)
-        # An await that is ready at once ends before its loop can tell it of anything; but a scope that trio knows comes first.
+        # An await that is ready at once ends before its loop tells it of anything, unless trio knew beforehand.
         early = moment is Moment.EARLY and not strictly
         if attempt.error is not None or not (early or operation.brief):
             attempt.assert_ended_well()

@@ -167,11 +167,19 @@ class Operation:
         """Make it end by itself, where it does not do so without help."""
 
     async def afterwards(self, bench: Bench, attempt: Attempt) -> None:
-        """What must hold once it is over and the line is in order again. After `complete`, it may not have been cancelled."""
+        """What must hold once it is over and the line is in order again. It may have ended by itself."""
         raise NotImplementedError
 
 
-BOTH_WAYS = (Moment.EARLY, Moment.QUEUED, Moment.OWED, Moment.FULL, Moment.PARTLY, Moment.WAITING, Moment.ENDING)
+BOTH_WAYS: tuple[Moment, ...] = (
+    Moment.EARLY,
+    Moment.QUEUED,
+    Moment.OWED,
+    Moment.FULL,
+    Moment.PARTLY,
+    Moment.WAITING,
+    Moment.ENDING,
+)
 
 
 class Query(Operation):
@@ -262,7 +270,8 @@ class SendInExchange(Query):
         message = "LATE x" + ("x" * LONG if bench.moment is Moment.PARTLY else "")
         async with bench.link.exchange() as talk:
             attempt.here()
-            return await talk.send(message)
+            await talk.send(message)
+        return None
 
     async def complete(self, bench: Bench) -> None:
         """It does so by itself."""
@@ -308,7 +317,8 @@ class Send(Operation):
 
     async def call(self, bench: Bench, attempt: Attempt) -> object:
         attempt.here()
-        return await bench.link.send("x" * (LONG if bench.moment is Moment.PARTLY else 1))
+        await bench.link.send("x" * (LONG if bench.moment is Moment.PARTLY else 1))
+        return None
 
     async def arrive(self, bench: Bench) -> None:
         if bench.moment is Moment.PARTLY:

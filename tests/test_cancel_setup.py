@@ -165,9 +165,10 @@ class Stop(Operation):
         assert isinstance(bench, Doorway)
         attempt.here()
         try:
-            return await bench.link.stop()
+            await bench.link.stop()
         finally:
             bench.note_the_end()
+        return None
 
     async def afterwards(self, bench: Bench, attempt: Attempt) -> None:
         assert isinstance(bench, Doorway)

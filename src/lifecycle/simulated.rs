@@ -4,7 +4,7 @@ use std::future::ready;
 use std::time::Duration;
 
 use crate::error::{OpenError, OpenKind};
-use crate::link::opener::{Later, Opener, Place};
+use crate::link::opener::{Attempt, Later, Opener};
 use crate::simulate::{Balance, serve};
 use crate::transport::Opened;
 use crate::transport::memory::memory_pipe;
@@ -30,11 +30,12 @@ impl SimulatedPort {
 }
 
 impl Opener for SimulatedPort {
-    fn find<'a>(&'a self, _place: &'a Place) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
+    fn find<'a>(&'a self, _attempt: &'a Attempt) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
         Box::pin(ready(Ok((format!("sim://{}", self.name), None))))
     }
 
-    fn open<'a>(&'a self, port: &'a str, _name: &'a str, place: &'a Place) -> Later<'a, Result<Opened, OpenError>> {
+    fn open<'a>(&'a self, port: &'a str, attempt: &'a Attempt) -> Later<'a, Result<Opened, OpenError>> {
+        let place = &attempt.place;
         let (ours, theirs) = memory_pipe(place.clock(), PIPE);
         let (_unplugged_with_the_pipe, service) = serve(Balance::new(), Box::new(theirs), place.clock().clone());
         let serving = async {

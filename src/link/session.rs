@@ -5,6 +5,7 @@
 //! 2. Every session ends: told, lost, forgotten or at exit, within `close_timeout` and a little; what is stuck is named.
 //! 3. The berth is given back by whoever closes the pipe, after it is closed.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,10 +17,11 @@ use super::actor::{Actor, End};
 use super::berths::{Berth, Berths, Holder};
 use super::conversation::Conversation;
 use super::job::{Closing, Request};
-use super::opener::Place;
+use super::opener::{Attempt, Place};
 use super::{Level, Link, Phase};
 use crate::clock::{Moment, Stamp};
 use crate::error::{LinkError, OpenError, OpenKind, Seconds};
+use crate::nursery::census::Kind;
 use crate::nursery::thread::on_thread;
 use crate::transport::Opened;
 
@@ -70,6 +72,16 @@ impl Session {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Opening was given up: a thread of it that still runs does not come back from the system.
+    fn name_the_stuck(&self, link: &Link, place: &Place) {
+        let ending = format!("-{}", link.config.name);
+        let threads = place.nursery.census().alive().into_iter().filter(|entry| entry.kind == Kind::Thread);
+        for thread in threads.filter(|thread| thread.name.ends_with(&ending)) {
+            link.log(Level::Error, format!("thread {} is stuck opening {}", thread.name, link.config.port));
+            self.stuck.lock().unwrap_or_else(PoisonError::into_inner).push(format!("thread {}", thread.name));
+        }
+    }
+
     /// Tells it to end.
     pub(super) fn close(&self, why: Closing) {
         self.give_up.cancel();
@@ -93,13 +105,14 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn run(self) {
         let Run { link, session, inbox, opened, ended, place, berths, replace } = self;
-        let give_up = session.give_up.clone();
-        let opening = open(&link, &session, &place, &berths, replace);
-        let result = tokio::select! {
-            biased;
-            () = give_up.cancelled() => Err(link.closed("it was stopped while it was being set up")),
-            result = opening => result,
-        };
+        let mut result = open(&link, &session, &place, &berths, replace).await;
+        if session.give_up.is_cancelled() {
+            if let Ok((pipe, berth)) = result {
+                close_pipe(&link, &session, &place, pipe, berth).await;
+            }
+            result = Err(link.closed("it was stopped while it was being set up"));
+            session.name_the_stuck(&link, &place);
+        }
         match result {
             Err(error) => {
                 link.enter(&session, Phase::Closed);
@@ -132,8 +145,8 @@ async fn open(
     let too_late = || OpenError::new(OpenKind::Refused, format!("no answer within {} s", Seconds(opener.limit())));
     let fail = |cause: OpenError, port: &str| link.open_failed(cause, port, clock.now().since(session.since.moment));
     let none = link.config.port.as_ref();
-    let (port, device) = clock
-        .until(deadline, opener.find(place))
+    let attempt = Attempt { name: link.config.name.clone(), place: place.clone(), given_up: session.give_up.clone() };
+    let (port, device) = see_through(opener.find(&attempt), deadline, &attempt)
         .await
         .unwrap_or_else(|| Err(too_late()))
         .map_err(|cause| fail(cause, none))?;
@@ -141,13 +154,27 @@ async fn open(
     if let Some(device) = device {
         berth = Some(take_berth(link, session, berths, device, replace, deadline, place).await?);
     }
-    let opened =
-        clock.until(deadline, opener.open(&port, &link.config.name, place)).await.unwrap_or_else(|| Err(too_late()));
+    let opened = see_through(opener.open(&port, &attempt), deadline, &attempt).await.unwrap_or_else(|| Err(too_late()));
     let Opened { pipe, notices, .. } = opened.map_err(|cause| fail(cause, &port))?;
     for notice in notices {
         link.log(Level::Warning, format!("{}: {notice}", link.config.name));
     }
     Ok((pipe, berth))
+}
+
+/// How long opening is waited for after it was given up: a thread in a system call cannot be interrupted, and must not be left behind
+/// unseen. Within the two seconds of a cancelled await.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Waits for `work` until `deadline`, and for a while after the attempt was given up.
+async fn see_through<T>(work: impl Future<Output = T>, deadline: Moment, attempt: &Attempt) -> Option<T> {
+    let clock = attempt.place.clock();
+    let mut work = pin!(clock.until(deadline, work));
+    tokio::select! {
+        biased;
+        ended = &mut work => ended,
+        () = attempt.given_up.cancelled() => clock.until(clock.now() + PATIENCE, work).await.flatten(),
+    }
 }
 
 async fn take_berth(
@@ -195,11 +222,15 @@ async fn take_berth(
                 other.name, other.place
             )));
         }
-        match held {
-            Some((_, session)) => {
-                clock.until(deadline, session.over()).await;
+        let closed = async {
+            match &held {
+                Some((_, session)) => session.over().await,
+                None => clock.sleep(Duration::from_millis(2)).await,
             }
-            None => clock.sleep(Duration::from_millis(2)).await,
+        };
+        tokio::select! {
+            _ = clock.until(deadline, closed) => {}
+            () = session.give_up.cancelled() => return Err(link.closed("it was stopped while it waited for the port")),
         }
     }
 }
@@ -243,14 +274,23 @@ async fn close(
             Phase::Lost { session: session.clone(), cause }
         }
     };
-    let pipe = actor.into_pipe();
+    close_pipe(link, session, place, actor.into_pipe(), berth).await;
+    link.enter(session, next);
+}
+
+async fn close_pipe(
+    link: &Arc<Link>,
+    session: &Arc<Session>,
+    place: &Place,
+    pipe: Box<dyn crate::transport::Transport>,
+    berth: Option<Berth>,
+) {
     if pipe.close_blocks() {
         close_on_thread(link, session, place, pipe, berth).await;
     } else {
         pipe.close();
         drop(berth);
     }
-    link.enter(session, next);
 }
 
 /// Closing may take a hundred times as long as the deadline if a driver is stuck; then it is named and left behind.

@@ -12,7 +12,7 @@ use labtether::error::{LinkError, OpenError};
 use labtether::framing::{Framing, Lines};
 use labtether::link::berths::Berths;
 use labtether::link::job::What;
-use labtether::link::opener::{Later, Opener, Place};
+use labtether::link::opener::{Attempt, Later, Opener, Place};
 use labtether::link::session::Wish;
 use labtether::link::ticket::{Answer, Pending, Ticket, Verdict};
 use labtether::link::{Config, Link};
@@ -78,11 +78,11 @@ impl Bench {
 struct Socket(Mutex<Option<Memory>>);
 
 impl Opener for Socket {
-    fn find<'a>(&'a self, _place: &'a Place) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
+    fn find<'a>(&'a self, _attempt: &'a Attempt) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
         Box::pin(std::future::ready(Ok(("memory".to_owned(), None))))
     }
 
-    fn open<'a>(&'a self, port: &'a str, _name: &'a str, _place: &'a Place) -> Later<'a, Result<Opened, OpenError>> {
+    fn open<'a>(&'a self, port: &'a str, _attempt: &'a Attempt) -> Later<'a, Result<Opened, OpenError>> {
         let pipe = self.0.lock().unwrap().take().expect("opened once");
         let opened = Opened { pipe: Box::new(pipe), port: port.to_owned(), device: None, notices: Vec::new() };
         Box::pin(std::future::ready(Ok(opened)))
