@@ -9,7 +9,7 @@ use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::error::{Effect, LinkError};
 use labtether::link::conversation::Resync;
 use labtether::link::feed::Feed;
-use labtether::link::job::{Poll, Request, Want, What};
+use labtether::link::job::{Ending, Poll, Request, Want, What};
 use labtether::link::ticket::{Answer, Pending, next_id};
 use std::time::Duration;
 
@@ -247,7 +247,7 @@ async fn an_exchange_has_the_line_to_itself() {
     assert_eq!(text(wait(&mut ack).await.unwrap()), "ACK");
     let Ok(Answer::Message(heard, skipped)) = wait(&mut done).await else { panic!() };
     assert_eq!((&heard.body[..], skipped.len()), (&b"OK"[..], 2));
-    rig.link.tell(Request::EndTalk { talk, clean: true }, rig.clock()).unwrap();
+    rig.link.tell(Request::EndTalk { talk, ending: Ending::Clean }, rig.clock()).unwrap();
     assert_eq!(rig.bench.hear().await, "OUTSIDE");
     rig.bench.say("1\n").await;
     assert_eq!(text(wait(&mut outside).await.unwrap()), "1");
@@ -259,7 +259,7 @@ async fn what_a_failed_exchange_was_owed_is_dropped() {
     let Ok(Answer::Number(talk)) = wait(&mut rig.ask(What::Talk, SOON)).await else { panic!() };
     wait(&mut rig.link.ask(send("home", false), Some(talk), SOON, SOON, rig.clock())).await.unwrap();
     let _ = rig.bench.hear().await;
-    rig.link.tell(Request::EndTalk { talk, clean: false }, rig.clock()).unwrap();
+    rig.link.tell(Request::EndTalk { talk, ending: Ending::Failed }, rig.clock()).unwrap();
     let mut next = rig.query("NEXT", SOON);
     rig.bench.say("ACK\n").await;
     assert_eq!(rig.bench.hear().await, "NEXT");

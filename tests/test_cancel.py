@@ -10,11 +10,12 @@ import anyio.lowlevel
 import pytest
 
 from test_cancel_means import KNOWN_AT_ONCE, NEVER_EARLY, ON_ASYNCIO, ON_TRIO, Attempt, Means
-from test_cancel_operations import FRAMED, Moment, Operation
+from test_cancel_oneway import ONE_WAY
+from test_cancel_operations import ASKING, Moment, Operation
 from test_cancel_raw import RAW
 from test_cancel_setup import OPENING
 
-OPERATIONS: list[Operation] = [*FRAMED, *RAW, *OPENING]
+OPERATIONS: list[Operation] = [*ASKING, *ONE_WAY, *RAW, *OPENING]
 
 
 def matrix(means: list[Means]) -> list[object]:

@@ -23,7 +23,7 @@ MUCH = 20_000_000
 """More bytes than any line holds."""
 
 CHILD = f"""
-import asyncio, signal, sys, threading, time
+import asyncio, os, signal, sys, threading, time
 import labtether as lt
 
 CALL, URL = sys.argv[1:3]
@@ -76,7 +76,7 @@ calls = {{
     "trio": by_trio,
 }}
 
-def tell_when_blocked(before):
+def tell_when_blocked():
     # Asleep each time one looks, and having used no processor time in between: blocked, not on its way.
     def look():
         with open(TASK) as stat:
@@ -91,13 +91,24 @@ def tell_when_blocked(before):
         last = now
     print("blocked", flush=True)
 
-def told(kind):
-    # Whatever further interrupts come in between, they end nothing but this wait.
+lines = []
+
+def read_lines():
+    # A thread, because an interrupt that comes as readline() returns would lose the line.
+    heard = b""
+    while part := os.read(0, 4096):
+        *whole, heard = (heard + part).split(b"\\n")
+        lines.extend(line.decode() for line in whole)
+
+threading.Thread(target=read_lines, daemon=True).start()
+
+def told(what):
+    # Whatever further interrupts come in between, they end nothing but a nap.
     while True:
         try:
-            line = sys.stdin.readline().strip()
+            while what not in lines:
+                time.sleep(0.002)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            assert line == kind, line
             return
         except KeyboardInterrupt:
             continue
@@ -108,7 +119,7 @@ begun = False
 print("ready", flush=True)
 told("begin")
 signal.signal(signal.SIGINT, signal.default_int_handler)
-threading.Thread(target=tell_when_blocked, args=(None,), daemon=True).start()
+threading.Thread(target=tell_when_blocked, daemon=True).start()
 outcome = "nothing"
 try:
     try:

@@ -384,10 +384,14 @@ async def test_stop_of_a_dead_link_never_raises(line: Line) -> None:
 
 
 async def test_stop_while_it_is_being_lost_never_raises(line: Line) -> None:
+    def lose_if_there() -> None:
+        with contextlib.suppress(AssertionError):  # nobody is connected: the stop was first
+            line.lose()
+
     async with in_time():
         for delay in range(20):
             link = await line.link().setup()
-            losing = threading.Thread(target=line.lose)
+            losing = threading.Thread(target=lose_if_there)
             losing.start()
             time.sleep(delay / 20_000)
             await link.stop()

@@ -52,7 +52,11 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
             shield.__exit__(None, None, None)
     annotate(operation, error)
     operation.close()
-    raise error
+    try:
+        raise error
+    finally:
+        # The frame must not keep the error that keeps the frame: a forgotten link would wait for the collector.
+        del error
 
 
 def annotate(operation: _core.Operation, error: BaseException) -> None:

@@ -161,7 +161,7 @@ class SyncExchange(Generic[M]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._twin._leave(error is None)
+        self._twin._leave(error)
 
     send = _blocking(Exchange.send)
     query = _blocking(Exchange.query)

@@ -49,7 +49,11 @@ def _is_started() -> bool:
 def _write_log() -> None:
     while (record := _core.next_log_record()) is not None:
         level, line = record
-        logger.log(level, "%s", line)
+        try:
+            logger.log(level, "%s", line)
+        except Exception as error:
+            # A filter or a handler of the user's: it must not silence what comes after.
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, _clerk)))
 
 
 def _end() -> None:

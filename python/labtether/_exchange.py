@@ -43,7 +43,7 @@ class Exchange(Generic[M]):
     had come is kept for the next one of the same exchange.
     """
 
-    __slots__ = ("_id", "_limit", "_link", "_over", "_turn", "skipped")
+    __slots__ = ("_id", "_limit", "_link", "_over", "_task", "_turn", "skipped")
 
     _link: Link[M]
     skipped: list[M]
@@ -55,27 +55,31 @@ class Exchange(Generic[M]):
         self._turn = turn
         self._id: int | None = None
         self._over = False
+        self._task: object = None
         self.skipped = []
 
     async def __aenter__(self) -> Self:
         if self._id is not None:
             raise RuntimeError("an exchange is entered once")
         link = self._link
-        if link._talker is not None:
-            link._not_in_own_exchange()
+        link._not_in_own_exchange()
         self._id = await link._wire.open_talk(self._limit, self._turn)
-        link._talker = current_task()
+        self._task = current_task()
+        link._exchange = self
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave(error is None)
+        self._leave(error)
 
-    def _leave(self, clean: bool) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         self._over = True
-        self._link._talker = None
-        self._link._wire.end_talk(self._talk(), clean)
+        if self._link._exchange is self:
+            self._link._exchange = None
+        # Cut short at any await, and not failed at one of its own making: another answer may be on its way.
+        cancelled = error is not None and not isinstance(error, Exception)
+        self._link._wire.end_talk(self._talk(), error is None, cancelled)
 
     def _talk(self) -> int:
         if self._id is None:

@@ -7,16 +7,13 @@ import time
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from labtether import _core
 from labtether._errors import FrameError
-from labtether._exchange import current_task
+from labtether._exchange import Exchange, current_task
 from labtether._framing import Encoder, Lines, encoder_of
 from labtether._values import Event, Raw
-
-if TYPE_CHECKING:
-    from labtether._blocking import SyncLink
 
 __all__ = ["Face", "Message", "is_interactive"]
 
@@ -32,11 +29,10 @@ class Face(Generic[M]):
         "__weakref__",
         "_described",
         "_encoder",
+        "_exchange",
         "_framing",
         "_made",
         "_name",
-        "_sync",
-        "_talker",
         "_timeout",
         "_url",
         "_wire",
@@ -53,8 +49,7 @@ class Face(Generic[M]):
         self._framing = framing
         self._made = _caller()
         self._encoder: Encoder = encoder_of(framing)
-        self._talker: object | None = None
-        self._sync: SyncLink[M] | None = None
+        self._exchange: Exchange[M] | None = None
 
     def __del__(self) -> None:
         try:
@@ -135,7 +130,11 @@ class Face(Generic[M]):
             events = [f"{event.direction} {event.note} {event.data!r}" for event in self.trace()[-6:]]
             if events:
                 failure.add_note(f"last on the wire of {self._name}:\n  " + "\n  ".join(events))
-            raise failure from error
+            try:
+                raise failure from error
+            finally:
+                # The frame must not keep the error that keeps the frame: a forgotten link would wait for the collector.
+                del failure
 
     def _place(self) -> str:
         here = _caller()
@@ -148,7 +147,8 @@ class Face(Generic[M]):
             )
 
     def _not_in_own_exchange(self) -> None:
-        if self._talker == current_task():
+        exchange = self._exchange
+        if exchange is not None and exchange._task == current_task():
             raise RuntimeError(
                 f"this task has an exchange open on {self._name}: use the methods of the exchange, such as talk.query()"
             )

@@ -75,11 +75,9 @@ class Link(Face[M]):
     @property
     def sync(self) -> SyncLink[M]:
         """The same link with blocking methods, for code without an event loop; they can be interrupted."""
-        if self._sync is None:
-            from labtether._blocking import SyncLink
+        from labtether._blocking import SyncLink
 
-            self._sync = SyncLink(self)
-        return self._sync
+        return SyncLink(self)
 
     # -- asking -------------------------------------------------------------------------------------------------------
     # -----------
@@ -130,7 +128,7 @@ class Link(Face[M]):
             assert lines is not None
             encoder, core = encoder_of(lines), lines.core
         operation = self._wire.query(body, raw, core, check_seconds(timeout, "timeout"), check_seconds(turn, "turn"))
-        if self._talker is not None:
+        if self._exchange is not None:
             self._not_in_own_exchange()
         reply = await operation
         return self._decoded(reply, encoder, parse, command)
@@ -186,7 +184,10 @@ class Link(Face[M]):
         def start() -> _core.Stream:
             return self._wire.poll(body, raw, core, pace, most, limit, wait, on_error == "skip", room)
 
-        return Poll(self, start, lambda reply: self._decoded(reply, encoder, parse, command), f"poll of {command!r}")
+        def decode(reply: bytes) -> Any:
+            return self._decoded(reply, encoder, parse, command)
+
+        return Poll(self, start, decode, f"poll of {command!r}", skip=on_error == "skip")
 
     # -- one way
     # -----------------------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ class Link(Face[M]):
         byte, nothing is sent; after it, the link still sends the rest.
         """
         body, raw = self._encode(message, "a message")
-        if self._talker is not None and not urgent:
+        if self._exchange is not None and not urgent:
             self._not_in_own_exchange()
         await self._wire.send(
             body, raw, bool(urgent), check_seconds(timeout, "timeout"), check_seconds(turn, "turn"), None
@@ -228,13 +229,20 @@ class Link(Face[M]):
         message: M = self._decoded(await self._wire.receive(pattern, None, limit, None), self._encoder, None, None)
         return message
 
-    async def _receive_by(self, function: Callable[[Any], object], limit: float) -> M:
+    async def _receive_by(self, function: Callable[[M], object], limit: float) -> M:
         deadline = time.monotonic() + limit
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            message: M = self._decoded(await self._wire.receive(None, None, left, None), self._encoder, None, None)
-            if function(message):
-                return message
+        unwanted: list[bytes] = []
+        try:
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                body: bytes = await self._wire.receive(None, None, left, None)
+                message: M = self._decoded(body, self._encoder, None, None)
+                if function(message):
+                    return message
+                unwanted.append(body)
+        finally:
+            if unwanted:
+                self._wire.give_back(unwanted)
 
     def messages(self, pattern: PatternLike | None = None, *, capacity: int = 1000) -> Messages[M]:
         """What no exchange claimed, from now on: `async with link.messages() as heard`, or a bare `async for`.
@@ -249,7 +257,7 @@ class Link(Face[M]):
             )
         compiled, function = as_pattern(pattern, "pattern")
         room = check_count(capacity, "capacity")
-        return Messages(self, lambda: self._wire.messages(compiled, room), self._encoder.decode, function)
+        return Messages(self, lambda: self._wire.messages(compiled, room), function)
 
     # -- raw bytes
     # ---------------------------------------------------------------------------------------------------------------
@@ -258,18 +266,21 @@ class Link(Face[M]):
         """Exactly `n` raw bytes. Raises LinkTimeout if they did not all come: those that did stay for the next read;
         LinkLost, LinkClosed."""
         self._only_raw("read")
+        self._not_in_own_exchange()
         data: bytes = await self._wire.read(check_count(n, "n"), check_seconds(timeout, "timeout"), None, None)
         return data
 
     async def read_until(self, end: str | bytes, *, timeout: float | None = None) -> bytes:
         """Raw bytes up to and including `end`. A timeout or a cancellation keeps what came for the next read."""
         self._only_raw("read_until")
+        self._not_in_own_exchange()
         data: bytes = await self._wire.read_until(_end(end), check_seconds(timeout, "timeout"), None, None)
         return data
 
     async def read_some(self, max_bytes: int = 65536, *, timeout: float | None = None) -> bytes:
         """What there is, at least one byte, at most `max_bytes`. A cancellation loses nothing."""
         self._only_raw("read_some")
+        self._not_in_own_exchange()
         data: bytes = await self._wire.read_some(
             check_count(max_bytes, "max_bytes"), check_seconds(timeout, "timeout"), None, None
         )
@@ -280,11 +291,13 @@ class Link(Face[M]):
         self._only_raw("write")
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"write() takes bytes, not {type(data).__name__}")
+        self._not_in_own_exchange()
         if len(data):
             await self._wire.write(bytes(data), check_seconds(timeout, "timeout"), None)
 
     async def discard_input(self) -> None:
         """Throw away what has come and was not read: raw bytes and unasked messages, the system's buffer included."""
+        self._not_in_own_exchange()
         await self._wire.discard_input()
 
 

@@ -4,6 +4,7 @@ crossing for many."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from labtether import _core
+from labtether._errors import FrameError
 from labtether._values import Reading
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Stream(Generic[V]):
     `aclose`, its block, its last reference, or on asyncio the task that began it. Cancelling an iteration loses
     nothing."""
 
-    __slots__ = ("__weakref__", "_batch", "_dropped", "_link", "_over", "_start", "_stream", "_what")
+    __slots__ = ("__weakref__", "_batch", "_detach", "_dropped", "_link", "_over", "_start", "_stream", "_what")
 
     def __init__(self, link: Link[Any], start: Callable[[], _core.Stream], what: str) -> None:
         self._link = link
@@ -37,6 +39,7 @@ class Stream(Generic[V]):
         self._batch: deque[tuple[bytes, float, float]] = deque()
         self._dropped = 0
         self._over = False
+        self._detach: Callable[[], object] | None = None
 
     @property
     def dropped(self) -> int:
@@ -46,7 +49,7 @@ class Stream(Generic[V]):
     def _begin(self) -> _core.Stream:
         if self._stream is None:
             self._stream = self._start()
-            _end_with_task(self)
+            self._detach = _end_with_task(self)
         return self._stream
 
     async def __aenter__(self) -> Self:
@@ -86,6 +89,9 @@ class Stream(Generic[V]):
         self._batch.clear()
         if self._stream is not None:
             self._stream.close()
+        detach, self._detach = self._detach, None
+        if detach is not None:
+            detach()
 
     def _made(self, body: bytes, epoch: float, monotonic: float) -> Any:
         raise NotImplementedError
@@ -101,51 +107,64 @@ _NOT_WANTED = object()
 class Poll(Stream[Reading[Any]]):
     """Readings, from `link.poll()`."""
 
-    __slots__ = ("_decode",)
-
-    def __init__(
-        self, link: Link[Any], start: Callable[[], _core.Stream], decode: Callable[[bytes], Any], what: str
-    ) -> None:
-        super().__init__(link, start, what)
-        self._decode = decode
-
-    def _made(self, body: bytes, epoch: float, monotonic: float) -> Reading[Any]:
-        return Reading(epoch, monotonic, self._decode(body))
-
-
-class Messages(Stream[M]):
-    """Messages that no exchange claimed, from `link.messages()`."""
-
-    __slots__ = ("_decode", "_wanted")
+    __slots__ = ("_decode", "_skip")
 
     def __init__(
         self,
         link: Link[Any],
         start: Callable[[], _core.Stream],
         decode: Callable[[bytes], Any],
-        wanted: Callable[[Any], object] | None,
+        what: str,
+        *,
+        skip: bool,
+    ) -> None:
+        super().__init__(link, start, what)
+        self._decode = decode
+        self._skip = skip
+
+    def _made(self, body: bytes, epoch: float, monotonic: float) -> Any:
+        try:
+            return Reading(epoch, monotonic, self._decode(body))
+        except FrameError:
+            if self._skip:
+                return _NOT_WANTED
+            self.close()
+            raise
+
+
+class Messages(Stream[M]):
+    """Messages that no exchange claimed, from `link.messages()`."""
+
+    __slots__ = ("_wanted",)
+
+    def __init__(
+        self, link: Link[Any], start: Callable[[], _core.Stream], wanted: Callable[[Any], object] | None
     ) -> None:
         super().__init__(link, start, "messages")
-        self._decode = decode
         self._wanted = wanted
 
     def _made(self, body: bytes, epoch: float, monotonic: float) -> Any:
-        message = self._decode(body)
-        return message if self._wanted is None or self._wanted(message) else _NOT_WANTED
+        message = self._link._decoded(body, self._link._encoder, None, None)
+        if self._wanted is None or self._wanted(message):
+            return message
+        self._link._wire.give_back([body])
+        return _NOT_WANTED
 
 
-def _end_with_task(stream: Stream[Any]) -> None:
+def _end_with_task(stream: Stream[Any]) -> Callable[[], object] | None:
     """A cancelled task's frames can live on in a traceback, and a bare iterator in them; the questions must not."""
     try:
         task = asyncio.current_task()
     except RuntimeError:
-        return
-    if task is not None:
-        reference = weakref.ref(stream)
+        return None
+    if task is None:
+        return None
+    reference = weakref.ref(stream)
 
-        def end(_task: object) -> None:
-            ended = reference()
-            if ended is not None:
-                ended.close()
+    def end(_task: object) -> None:
+        ended = reference()
+        if ended is not None:
+            ended.close()
 
-        task.add_done_callback(end)
+    task.add_done_callback(end)
+    return functools.partial(task.remove_done_callback, end)

@@ -22,7 +22,7 @@ from labtether._await import annotate
 
 __all__ = ["in_trio_task", "wait"]
 
-_port: RunVar[_core.Port] = RunVar("labtether port")
+_port: RunVar[_core.Port | None] = RunVar("labtether port")
 
 
 class _Sleeper:
@@ -41,13 +41,18 @@ class _Sleeper:
             reschedule(self.task)
 
 
-def _running_port() -> _core.Port:
+def _running_port() -> _core.Port | None:
+    """The port of this run; None where the run is ending and has no system tasks any more."""
     try:
         return _port.get()
     except LookupError:
         port = _core.Port()
+        try:
+            trio.lowlevel.spawn_system_task(_pump, port, name="labtether port")
+        except RuntimeError:
+            _port.set(None)
+            return None
         _port.set(port)
-        trio.lowlevel.spawn_system_task(_pump, port, name="labtether port")
         return port
 
 
@@ -65,16 +70,18 @@ async def _pump(port: _core.Port) -> None:
                     await trio.lowlevel.wait_readable(port.fileno())
                     port.drain()
     finally:
+        _port.set(None)
         trio.lowlevel.notify_closing(port.fileno())
         port.close()
 
 
 async def wait(operation: _core.Operation) -> Any:
-    """Await `operation`: once its work has begun, the wait ends only when it has ended, or CANCEL_TIMEOUT after it was
-    told to."""
+    """Await `operation`. Once begun, the wait ends only when the work has, or CANCEL_TIMEOUT after it was told to."""
     if not operation.shielded:
         await checkpoint_if_cancelled()
     port = _running_port()
+    if port is None:
+        return await _wait_alone(operation)
     if operation.poll_in(port):
         await trio.lowlevel.cancel_shielded_checkpoint()
         return operation.result()
@@ -86,7 +93,11 @@ async def wait(operation: _core.Operation) -> Any:
         if told is None:
             told = raise_cancel
             operation.cancel()
-            trio.lowlevel.spawn_system_task(patience.run, name="labtether cancel timeout")
+            try:
+                trio.lowlevel.spawn_system_task(patience.run, name="labtether cancel timeout")
+            except (RuntimeError, trio.TrioInternalError):
+                # The run is ending: nobody is left to count the time but Rust, which answers long before.
+                port.ring(operation.key)
         return Abort.FAILED
 
     while not operation.settled() and not patience.over:
@@ -102,6 +113,32 @@ async def wait(operation: _core.Operation) -> Any:
         raise
     finally:
         operation.close()
+
+
+async def _wait_alone(operation: _core.Operation) -> Any:
+    """The same at the very end of a run, when no system task can resume anybody: the task watches for itself."""
+    port = _core.Port()
+    try:
+        if operation.poll_in(port):
+            return operation.result()
+        try:
+            await _watch(operation, port)
+        except BaseException as cancelled:
+            operation.cancel()
+            with trio.CancelScope(shield=True), trio.move_on_after(_core.CANCEL_TIMEOUT):
+                await _watch(operation, port)
+            annotate(operation, cancelled)
+            raise
+        return operation.result()
+    finally:
+        trio.lowlevel.notify_closing(port.fileno())
+        operation.close()
+
+
+async def _watch(operation: _core.Operation, port: _core.Port) -> None:
+    while not operation.settled():
+        await trio.lowlevel.wait_readable(port.fileno())
+        port.drain()
 
 
 class _Patience:

@@ -16,7 +16,7 @@ use super::stream::Stream;
 use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
 use crate::error::LinkError;
 use crate::lifecycle::{self, SimulatedPort, engine};
-use crate::link::job::{Request, Want, What};
+use crate::link::job::{Ending, Request, Want, What};
 use crate::link::opener::{PortName, SerialPort, TcpServer};
 use crate::link::session::Wish;
 use crate::link::ticket::Pending;
@@ -244,6 +244,15 @@ impl Wire {
         self.job(self.label("receiving"), What::Receive { pattern, framing }, talk, limit, None)
     }
 
+    /// Unasked messages that were not wanted after all go back to the front. Does nothing if the link is closed.
+    fn give_back(&self, bodies: Vec<Vec<u8>>) {
+        if let Some(engine) = lifecycle::started() {
+            let bodies = bodies.into_iter().map(Bytes::from).collect();
+            // Closed meanwhile: then there is nobody to receive them.
+            let _ = self.link().tell(Request::GiveBack(bodies), engine.clock());
+        }
+    }
+
     #[pyo3(signature = (n, limit, turn, talk))]
     fn read(&self, n: usize, limit: Option<f64>, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
         self.job(self.label("reading").counting(n), What::Read(Want::Exactly(n)), talk, limit, turn)
@@ -289,10 +298,15 @@ impl Wire {
     }
 
     /// Gives the line back. Does not wait, and does nothing if the link is closed.
-    fn end_talk(&self, talk: u64, clean: bool) {
+    fn end_talk(&self, talk: u64, clean: bool, cancelled: bool) {
+        let ending = match (clean, cancelled) {
+            (true, _) => Ending::Clean,
+            (false, false) => Ending::Failed,
+            (false, true) => Ending::Cancelled,
+        };
         if let Some(engine) = lifecycle::started() {
             // Closed meanwhile: then the exchange has ended with the link.
-            let _ = self.link().tell(Request::EndTalk { talk, clean }, engine.clock());
+            let _ = self.link().tell(Request::EndTalk { talk, ending }, engine.clock());
         }
     }
 

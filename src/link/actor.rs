@@ -18,14 +18,11 @@ use tokio::sync::mpsc;
 use super::conversation::Conversation;
 use super::job::{Closing, Request};
 use super::ticket::Gauge;
-use crate::clock::{Clock, Moment, Timer};
+use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
 
 /// How much output the kernel may hold, in line time.
 const IN_KERNEL: Duration = Duration::from_millis(20);
-
-/// Unread raw input beyond this stays with the kernel, whose flow control then holds the instrument.
-const MOST_UNREAD: usize = 1 << 20;
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -46,6 +43,7 @@ pub struct Actor {
     timer: Timer,
     pace: Pace,
     gauge: Arc<Gauge>,
+    told_to_close: Option<Closing>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
@@ -68,7 +66,7 @@ impl Actor {
     ) -> Actor {
         let timer = clock.timer();
         let pace = Pace { speed: pipe.bytes_per_second(), empty_at: clock.now(), retry_at: Moment::NEVER };
-        Actor { pipe, conversation, inbox, clock, timer, pace, gauge }
+        Actor { pipe, conversation, inbox, clock, timer, pace, gauge, told_to_close: None }
     }
 
     /// Runs until told to close, or until the port is lost.
@@ -80,13 +78,16 @@ impl Actor {
                 Event::Asked(Some(Request::Close(why))) => return End::Closed(why),
                 Event::Asked(None) => return End::Closed(Closing::Forgotten),
                 Event::Asked(Some(request)) => self.conversation.request(request, now),
-                Event::Heard(n) => self.conversation.read(n, now),
+                Event::Heard(n) => self.heard(n, now),
                 Event::Wrote(n) => self.conversation.wrote(n, now),
                 Event::Due => {}
                 Event::Lost(error) => return End::Lost(error),
             }
             if let Err(error) = self.advance() {
                 return End::Lost(error);
+            }
+            if let Some(why) = self.told_to_close.take() {
+                return End::Closed(why);
             }
         }
     }
@@ -95,7 +96,7 @@ impl Actor {
         if let Poll::Ready(request) = self.inbox.poll_recv(cx) {
             return Poll::Ready(Event::Asked(request));
         }
-        if self.conversation.input.len() < MOST_UNREAD
+        if self.conversation.input.len() < self.conversation.most_unread()
             && let Poll::Ready(read) = self.pipe.poll_read(cx, &mut self.conversation.input)
         {
             return Poll::Ready(read.map_or_else(Event::Lost, Event::Heard));
@@ -125,6 +126,18 @@ impl Actor {
         wrote
     }
 
+    /// Bytes have come. What was asked before they were sent is in the mailbox by now, and is taken in first: a subscription gets
+    /// everything from its creation on.
+    fn heard(&mut self, n: usize, now: Stamp) {
+        while let Ok(request) = self.inbox.try_recv() {
+            match request {
+                Request::Close(why) => self.told_to_close = Some(why),
+                request => self.conversation.take_note(request, now),
+            }
+        }
+        self.conversation.read(n, now);
+    }
+
     /// A write fails where the port has gone; what it said before that is still worth hearing.
     fn lost_writing(&mut self, error: io::Error) -> Event {
         let now = self.clock.stamp();
@@ -142,7 +155,7 @@ impl Actor {
             // What is in the kernel by now was said before the question: it is not its answer.
             let n = self.pipe.read_now(&mut self.conversation.input)?;
             if n > 0 {
-                self.conversation.read(n, now);
+                self.heard(n, now);
             }
             if let Some(id) = self.conversation.next_turn(now) {
                 self.conversation.begin(id, now);

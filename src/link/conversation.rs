@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use regex::bytes::Regex;
 use tokio::sync::mpsc;
 
-use super::job::{Job, Request, Sink, Want, What};
+use super::job::{Ending, Job, Request, Sink, Want, What};
 use super::output::{Frame, Output, Owner};
 use super::poll::Polls;
 use super::queue::Queue;
@@ -28,6 +28,9 @@ use super::unasked::Unasked;
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, Evidence, LinkError};
 use crate::framing::Framing;
+
+/// Unread input that nobody waits for.
+const MOST_UNREAD: usize = 1 << 20;
 
 /// What a link's owner decided for good.
 #[derive(Clone, Debug)]
@@ -64,6 +67,8 @@ pub struct Resync {
 pub(super) enum Owed {
     /// One message.
     Message(Framing),
+    /// Messages up to and including one that matches.
+    Match(Framing, Regex),
     /// So many bytes.
     Bytes(Want),
     /// Whatever comes, until the line is quiet.
@@ -72,7 +77,8 @@ pub(super) enum Owed {
 
 #[derive(Debug)]
 pub(super) struct Debt {
-    pub(super) owed: Owed,
+    /// In the order in which it will come.
+    pub(super) owed: VecDeque<Owed>,
     pub(super) command: Option<Bytes>,
     pub(super) until: Moment,
     /// The query whose frame is still on its way out.
@@ -99,7 +105,8 @@ pub(super) enum Current {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) job: Job,
-    pub(super) deadline: Moment,
+    /// None while it has not got its turn.
+    pub(super) deadline: Option<Moment>,
     pub(super) skipped: Vec<Heard>,
 }
 
@@ -165,12 +172,23 @@ impl Conversation {
 
     /// A letter from the outside. `Close` is the actor's own affair and does nothing here.
     pub fn request(&mut self, request: Request, now: Stamp) {
+        self.take_note(request, now);
+        self.hear(now);
+    }
+
+    /// The same, for when bytes have come that are not in `input` as far as anyone has been told: they are heard after it.
+    pub fn take_note(&mut self, request: Request, now: Stamp) {
         match request {
             Request::Do(job) => self.take_in(job, now),
             Request::Cancel(id) => self.cancel(id, now),
             Request::Claimed => {}
-            Request::EndTalk { talk, clean } => self.end_talk(talk, clean, now),
+            Request::EndTalk { talk, ending } => self.end_talk(talk, ending, now),
             Request::Subscribe { id, pattern, feed } => self.unasked.subscribe(id, pattern, feed),
+            Request::GiveBack(bodies) => {
+                for body in bodies.into_iter().rev() {
+                    self.unasked.put_back(Heard { body, at: now });
+                }
+            }
             Request::Poll(poll) => self.polls.add(poll, now.moment),
             Request::Unsubscribe(id) => {
                 self.unasked.unsubscribe(id);
@@ -186,9 +204,9 @@ impl Conversation {
         }
         match &job.what {
             What::Send { urgent: true, .. } => self.send(job, now),
-            What::Read(_) => self.reads.push_back(Waiting { job, deadline: Moment::NEVER, skipped: Vec::new() }),
+            What::Read(_) => self.reads.push_back(Waiting { job, deadline: None, skipped: Vec::new() }),
             What::Receive { .. } => {
-                let deadline = job.asked + job.limit;
+                let deadline = Some(job.asked + job.limit);
                 self.unasked.receives.push_back(Waiting { job, deadline, skipped: Vec::new() });
             }
             _ => self.queue.push(job),
@@ -204,7 +222,7 @@ impl Conversation {
                 conversation.confirm(asked.job, effect, now.moment, asked.started);
             });
         } else if matches!(&self.current, Some(Current::Talk(talk)) if talk.id == id) {
-            self.end_talk(id, false, now);
+            self.end_talk(id, Ending::Cancelled, now);
         } else if let Some((owner, begun)) = self.output.withdraw(id) {
             if let Owner::Send(sending) = owner {
                 let effect = self.left_partway(&sending, begun);
@@ -223,7 +241,6 @@ impl Conversation {
                 self.take_back(&lent);
             }
         }
-        self.hear(now);
     }
 
     /// Bytes that were read for an await that was cancelled go back to the front.
@@ -335,9 +352,27 @@ impl Conversation {
         self.polls.end(|| error(about.clone()));
     }
 
+    /// How much unread input is taken from the kernel. Beyond it the kernel's flow control holds the instrument.
+    pub fn most_unread(&self) -> usize {
+        let asks = match &self.current {
+            Some(Current::Talk(talk)) => talk.asks.front(),
+            _ => self.reads.front(),
+        };
+        let wanted = match asks.map(|waiting| &waiting.job.what) {
+            Some(What::Read(Want::Exactly(n))) => *n,
+            Some(What::Read(Want::Until(_)) | What::Receive { .. }) => usize::MAX,
+            _ if matches!(self.current, Some(Current::Query(_) | Current::Resync { .. })) => usize::MAX,
+            _ => 0,
+        };
+        // A framing has a longest message of its own.
+        wanted.max(MOST_UNREAD)
+    }
+
     /// Whether nobody is being answered, waits for a turn, or is owed something.
     pub fn is_idle(&self) -> bool {
-        self.current.is_none() && self.queue.is_empty() && self.output.is_empty() && self.reads.is_empty()
+        let asking =
+            self.current.is_some() || !self.queue.is_empty() || !self.output.is_empty() || !self.reads.is_empty();
+        !asking && self.debt.is_none() && !self.unasked.is_wanted() && self.polls.is_empty()
     }
 
     /// What is known of the link without asking it.

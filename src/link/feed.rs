@@ -19,7 +19,8 @@ pub struct Feed {
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Heard>,
-    waker: Option<Waker>,
+    /// Everyone who waits; whoever looks first gets the batch.
+    wakers: Vec<Waker>,
     /// How it ended: `Some(None)` in peace.
     ended: Option<Option<LinkError>>,
     dropped: u64,
@@ -68,9 +69,9 @@ impl Feed {
 }
 
 fn wake(mut state: MutexGuard<'_, State>) {
-    let waker = state.waker.take();
+    let wakers = std::mem::take(&mut state.wakers);
     drop(state);
-    if let Some(waker) = waker {
+    for waker in wakers {
         waker.wake();
     }
 }
@@ -99,7 +100,9 @@ impl Pending for NextBatch {
                 None => Ok(Answer::End(state.dropped)),
             });
         }
-        state.waker = Some(cx.waker().clone());
+        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.wakers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

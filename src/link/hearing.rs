@@ -17,7 +17,9 @@ impl Conversation {
         self.counts.read += u64::try_from(n).unwrap_or(0);
         self.counts.last = Some(at);
         self.last_heard = Some(at);
-        if let Some(Debt { owed: Owed::Anything, until, .. }) = &mut self.debt {
+        if let Some(Debt { owed, until, .. }) = &mut self.debt
+            && matches!(owed.front(), Some(Owed::Anything))
+        {
             *until = (*until).min(at.moment + self.rules.settle);
         }
         self.hear(at);
@@ -63,36 +65,28 @@ impl Conversation {
         true
     }
 
-    /// The reply that was owed: dropped, and the line has to be quiet before the next question.
+    /// What was owed: dropped, and then the line has to be quiet before the next question.
     fn hear_late(&mut self, at: Stamp) -> bool {
-        let Some(Debt { owed, .. }) = &self.debt else { return false };
-        let late = match owed {
-            Owed::Message(framing) => match framing.take(&mut self.input) {
-                Ok(None) => return false,
-                Ok(Some(body)) => body,
-                Err(_) => std::mem::take(&mut self.input).freeze(),
-            },
-            Owed::Bytes(want) => match cut(&mut self.input, want) {
-                Some(bytes) => bytes,
-                None => return false,
-            },
-            Owed::Anything => {
-                if self.input.is_empty() {
-                    return false;
-                }
-                let dropped = super::turns::taken(&mut self.input);
-                self.drop_late(dropped, at);
-                return false;
-            }
+        let Some(Debt { owed, .. }) = &mut self.debt else { return false };
+        let paid = match owed.front() {
+            Some(owed) => owed.take(&mut self.input),
+            None => return false,
         };
-        self.debt = None;
-        self.settling = Some(at.moment + self.rules.drain);
+        let Some((late, whole)) = paid else { return false };
+        if whole {
+            owed.pop_front();
+        }
+        let settled = owed.is_empty();
         self.drop_late(late, at);
-        self.restore_stale(at.moment);
+        if settled {
+            self.debt = None;
+            self.settling = Some(at.moment + self.rules.drain);
+            self.restore_stale(at.moment);
+        }
         true
     }
 
-    fn drop_late(&mut self, data: Bytes, at: Stamp) {
+    pub(super) fn drop_late(&mut self, data: Bytes, at: Stamp) {
         self.counts.late += 1;
         self.trace.push(Event { at, direction: Direction::Note, data, note: "late".to_owned() });
     }
@@ -151,9 +145,7 @@ impl Conversation {
             return;
         }
         for waiting in &mut self.reads {
-            if waiting.deadline == Moment::NEVER {
-                waiting.deadline = now + waiting.job.limit;
-            }
+            waiting.deadline.get_or_insert(now + waiting.job.limit);
         }
         while !self.is_lending() {
             let Some(waiting) = self.reads.front() else { return };
@@ -162,6 +154,24 @@ impl Conversation {
             if let Some(waiting) = self.reads.pop_front() {
                 self.lend(waiting.job, Answer::Bytes(bytes));
             }
+        }
+    }
+}
+
+impl Owed {
+    /// Takes it, or a part of it, out of `input`; and whether that was all of it.
+    pub(super) fn take(&self, input: &mut bytes::BytesMut) -> Option<(Bytes, bool)> {
+        match self {
+            Owed::Message(framing) | Owed::Match(framing, _) => match framing.take(input) {
+                Ok(body) => {
+                    let body = body?;
+                    let last = !matches!(self, Owed::Match(_, pattern) if !pattern.is_match(&body));
+                    Some((body, last))
+                }
+                Err(_) => Some((super::turns::taken(input), true)),
+            },
+            Owed::Bytes(want) => cut(input, want).map(|bytes| (bytes, true)),
+            Owed::Anything => (!input.is_empty()).then(|| (super::turns::taken(input), false)),
         }
     }
 }

@@ -21,16 +21,29 @@ pub enum Request {
     Cancel(u64),
     /// Somebody claimed a value that others wait behind.
     Claimed,
-    /// The exchange is over. `clean`: its body ended without an error, so what it did not fetch it did not want.
-    EndTalk { talk: u64, clean: bool },
+    /// The exchange is over.
+    EndTalk { talk: u64, ending: Ending },
     /// Somebody wants a copy of unasked messages.
     Subscribe { id: u64, pattern: Option<Regex>, feed: Arc<Feed> },
     /// Asks again and again.
     Poll(Poll),
+    /// Unasked messages that a function of the user's looked at and did not want, oldest first.
+    GiveBack(Vec<Bytes>),
     /// A subscription or a poll has no reader any more.
     Unsubscribe(u64),
     /// End of the session.
     Close(Closing),
+}
+
+/// How an exchange was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its body ended: what it did not fetch it did not want.
+    Clean,
+    /// Its body failed: what was sent and not answered is still owed.
+    Failed,
+    /// Its body was cut short anywhere: at least one more answer may be coming.
+    Cancelled,
 }
 
 /// Why a session ends.

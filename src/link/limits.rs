@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::conversation::{Asked, Conversation, Current};
+use super::conversation::{Asked, Conversation, Current, Waiting};
 use super::job::{Job, What};
 use super::output::Owner;
 use crate::clock::{Moment, Stamp};
@@ -15,7 +15,7 @@ impl Conversation {
         let mut next = self.polls.next_due().min(self.output.cut_at()).min(self.queue.alarm());
         match &self.current {
             Some(Current::Query(asked)) => next = next.min(asked.deadline),
-            Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.deadline)),
+            Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.ends())),
             Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
             None if self.debt.is_none() && !self.queue.is_empty() => next = next.min(self.quiet_at(now)),
             None => {}
@@ -26,17 +26,14 @@ impl Conversation {
             next = next.min(debt.until);
         }
         next = next.min(self.output.next_deadline());
-        for waiting in &self.reads {
-            let by =
-                if waiting.deadline == Moment::NEVER { waiting.job.asked + waiting.job.turn } else { waiting.deadline };
-            next = next.min(by);
-        }
-        self.unasked.receives.iter().fold(next, |next, waiting| next.min(waiting.deadline))
+        self.reads.iter().chain(&self.unasked.receives).fold(next, |next, waiting| next.min(waiting.ends()))
     }
 
     /// Ends what has waited long enough.
     pub fn expire(&mut self, now: Stamp) {
         let moment = now.moment;
+        // What is there counts, however late it is looked at.
+        self.hear(now);
         if matches!(&self.current, Some(Current::Query(asked)) if asked.deadline <= moment) {
             self.leave_query(moment, |conversation, asked, effect| {
                 let error = conversation.silent(&asked.job, asked.started, effect, moment);
@@ -69,17 +66,14 @@ impl Conversation {
 
     fn expire_waiting(&mut self, now: Moment) {
         self.expire_talk(now);
-        while let Some(waiting) = take_first(&mut self.reads, |w| {
-            w.deadline <= now || (w.deadline == Moment::NEVER && w.job.asked + w.job.turn <= now)
-        }) {
-            let error = if waiting.deadline == Moment::NEVER {
-                self.busy(&waiting.job, now)
-            } else {
-                self.silent(&waiting.job, None, Effect::NeverStarted, now)
+        while let Some(waiting) = take_first(&mut self.reads, |waiting| waiting.ends() <= now) {
+            let error = match waiting.deadline {
+                None => self.busy(&waiting.job, now),
+                Some(_) => self.silent(&waiting.job, None, Effect::NeverStarted, now),
             };
             self.give(waiting.job, Err(error), now);
         }
-        while let Some(waiting) = take_first(&mut self.unasked.receives, |w| w.deadline <= now) {
+        while let Some(waiting) = take_first(&mut self.unasked.receives, |waiting| waiting.ends() <= now) {
             let error = self.silent(&waiting.job, None, Effect::NeverStarted, now);
             self.give(waiting.job, Err(error), now);
         }
@@ -88,12 +82,12 @@ impl Conversation {
     fn resync_failed(&mut self, now: Stamp) {
         let Some(Current::Resync { since, .. }) = self.current.take() else { return };
         self.trace.note(now, "no answer to the resync command");
-        if let Some(job) = self.queue.pop_front() {
-            let mut about = self.about(&job, None, now.moment);
-            about.elapsed = Some(now.moment.since(since));
-            let hint = "the resync command got no answer, so nothing more was asked".to_owned();
-            let error = LinkError::Timeout { about, limit: self.rules.limit, effect: Effect::NeverStarted, hint };
-            self.give(job, Err(error), now.moment);
+        let Some(id) = self.queue.iter().find(|job| super::turns::expects_reply(job)).map(|job| job.id) else { return };
+        if let Some(job) = self.queue.remove(id) {
+            let about = self.about(&job, None, now.moment);
+            let waited = Seconds(now.moment.since(since));
+            let why = format!("the resync command got no answer within {waited} s, so nothing more was asked");
+            self.give(job, Err(LinkError::Busy { about, why }), now.moment);
         }
     }
 
@@ -150,6 +144,13 @@ impl Conversation {
             _ => format!("the line was not quiet within {waited} s"),
         };
         LinkError::Busy { about, why }
+    }
+}
+
+impl Waiting {
+    /// When its patience ends: for its turn, and then for its bytes.
+    pub(super) fn ends(&self) -> Moment {
+        self.deadline.unwrap_or(self.job.asked + self.job.turn)
     }
 }
 

@@ -41,11 +41,12 @@ pub(super) struct Frame {
     pub(super) rest: Bytes,
     pub(super) whole: usize,
     pub(super) owner: Owner,
+    urgent: bool,
 }
 
 impl Frame {
     pub(super) fn new(bytes: Bytes, owner: Owner) -> Frame {
-        Frame { whole: bytes.len(), rest: bytes, owner }
+        Frame { whole: bytes.len(), rest: bytes, owner, urgent: false }
     }
 
     pub(super) fn is_begun(&self) -> bool {
@@ -64,7 +65,7 @@ impl Frame {
 #[derive(Debug, Default)]
 pub(super) struct Output {
     frames: VecDeque<Frame>,
-    urgent: usize,
+    /// When the line is cleared for an urgent frame not one byte of which could be written.
     cut_at: Option<Moment>,
 }
 
@@ -114,10 +115,8 @@ impl Output {
 
     /// Puts it before everything that was not begun, behind earlier urgent ones.
     pub(super) fn push_urgent(&mut self, frame: Frame, now: Moment) {
-        let begun = self.frames.front().is_some_and(|front| front.is_begun() && self.urgent == 0);
-        let place = self.urgent + usize::from(begun);
-        self.frames.insert(place.min(self.frames.len()), frame);
-        self.urgent += 1;
+        let place = self.frames.iter().take_while(|frame| frame.is_begun() || frame.urgent).count();
+        self.frames.insert(place, Frame { urgent: true, ..frame });
         self.cut_at.get_or_insert(now + BEFORE_CUTTING);
     }
 
@@ -129,27 +128,19 @@ impl Output {
     /// An urgent frame has waited long enough: takes out what stands before it, if it was begun. The actor then discards what the kernel holds.
     pub(super) fn cut(&mut self) -> Option<Frame> {
         self.cut_at = None;
-        let foreign = self.frames.front().is_some_and(|front| front.is_begun()) && self.frames.len() > self.urgent;
-        let urgent_in_front =
-            self.frames.front().is_some_and(|front| matches!(&front.owner, Owner::Send(s) if is_urgent(&s.job)));
-        if foreign && !urgent_in_front { self.frames.pop_front() } else { None }
+        let in_the_way = self.frames.front().is_some_and(|front| front.is_begun() && !front.urgent);
+        if in_the_way { self.frames.pop_front() } else { None }
     }
 
     /// `n` bytes of the front frame went. Gives that frame back once it is whole.
     pub(super) fn wrote(&mut self, n: usize) -> Option<Frame> {
         let front = self.frames.front_mut()?;
         front.rest.advance(n.min(front.rest.len()));
-        let urgent = matches!(&front.owner, Owner::Send(s) if is_urgent(&s.job));
-        if !front.rest.is_empty() {
-            return None;
-        }
-        if urgent {
-            self.urgent = self.urgent.saturating_sub(1);
-        }
-        if self.urgent == 0 {
+        if front.urgent {
+            // The line moves: what is behind it needs no cutting, and its own bytes must not be discarded.
             self.cut_at = None;
         }
-        self.frames.pop_front()
+        if front.rest.is_empty() { self.frames.pop_front() } else { None }
     }
 
     /// Takes out the frame of job `id` if it was not begun. A begun one is left, as nobody's, and its owner given back.
@@ -162,21 +153,16 @@ impl Output {
         }
         // Raw bytes have no frame to keep whole: what has not gone does not go.
         let frame = self.frames.remove(index)?;
-        if matches!(&frame.owner, Owner::Send(s) if is_urgent(&s.job)) {
-            self.urgent = self.urgent.saturating_sub(1);
+        if !self.frames.iter().any(|frame| frame.urgent) {
+            self.cut_at = None;
         }
         Some((frame.owner, begun))
     }
 
     pub(super) fn clear(&mut self) -> impl Iterator<Item = Frame> {
-        self.urgent = 0;
         self.cut_at = None;
         std::mem::take(&mut self.frames).into_iter()
     }
-}
-
-fn is_urgent(job: &Job) -> bool {
-    matches!(job.what, super::job::What::Send { urgent: true, .. })
 }
 
 fn is_raw(job: &Job) -> bool {

@@ -24,6 +24,10 @@ impl Polls {
         self.0.push(Beat { poll, start: now, due: now, asked: 0, in_flight: false });
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// When the next question is due.
     pub(super) fn next_due(&self) -> Moment {
         self.0.iter().filter(|beat| !beat.in_flight).map(|beat| beat.due).min().unwrap_or(Moment::NEVER)

@@ -54,11 +54,6 @@ impl Queue {
         job
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<Job> {
-        let id = self.front()?.id;
-        self.remove(id)
-    }
-
     /// When to look for somebody whose patience has ended; never late, but it may be early.
     pub(super) fn alarm(&self) -> Moment {
         self.alarm

@@ -118,9 +118,13 @@ impl Run {
                 link.enter(&session, Phase::Closed);
                 opened.send_replace(Some(Err(error)));
             }
-            Ok((pipe, berth)) => {
+            Ok((mut pipe, berth)) => {
                 let clock = place.clock();
-                let conversation = link.new_conversation(&session, clock.stamp());
+                if berth.is_some() {
+                    // What a device was told before is not ours.
+                    pipe.discard_input();
+                }
+                let conversation = link.new_conversation(&session, clock.stamp(), berth.is_some());
                 let mut actor = Actor::new(pipe, conversation, inbox, clock.clone(), link.gauge.clone());
                 link.enter(&session, Phase::Open(session.clone()));
                 opened.send_replace(Some(Ok(())));
@@ -329,12 +333,12 @@ async fn close_on_thread(
 }
 
 impl Link {
-    fn new_conversation(&self, session: &Session, now: Stamp) -> Conversation {
+    fn new_conversation(&self, session: &Session, now: Stamp, is_device: bool) -> Conversation {
         let counts = self.gauge.counts();
         let before = counts.last.is_some();
         let mut conversation =
             Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), counts);
-        if before {
+        if is_device || before {
             // What the session before was told may still be on its way.
             conversation.settle_first(now);
         }

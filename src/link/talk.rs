@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use super::conversation::{Conversation, Current, Debt, Owed, Waiting};
 use super::hearing::cut;
-use super::job::{Job, What};
+use super::job::{Ending, Job, What};
 use super::limits::take_first;
 use super::output::{Owner, Sending};
 use super::ticket::{Answer, Heard};
 use crate::clock::{Moment, Stamp};
-use crate::error::{Effect, LinkError};
+use crate::error::{Effect, LinkError, Shown};
+use crate::framing::Framing;
 
 /// The exchange that has the line.
 #[derive(Debug)]
@@ -21,8 +22,10 @@ pub(super) struct Talk {
     pub(super) opened: Moment,
     limit: Duration,
     pub(super) started: Option<Moment>,
-    /// What the last message that was sent is owed, until something was received.
-    owed: Option<Owed>,
+    /// What was sent is owed, oldest first, until something was received for it.
+    owed: VecDeque<Owed>,
+    /// Given up, and then something else was sent: it is not the answer to that, and is dropped when it comes.
+    late: VecDeque<Owed>,
     command: Option<Bytes>,
     /// A wait of this exchange was given up, by its deadline or by its asker: what it waited for may still come.
     unanswered: bool,
@@ -39,7 +42,8 @@ impl Talk {
             opened,
             limit,
             started: None,
-            owed: None,
+            owed: VecDeque::new(),
+            late: VecDeque::new(),
             command: None,
             unanswered: false,
             owed_until: opened,
@@ -55,7 +59,11 @@ impl Talk {
 
     pub(super) fn sent(&mut self, command: Bytes, owed: Owed, started: Moment) {
         self.started.get_or_insert(started);
-        self.owed = Some(owed);
+        if self.unanswered {
+            self.unanswered = false;
+            self.late.append(&mut self.owed);
+        }
+        self.owed.push_back(owed);
         self.command = Some(command);
         self.owed_until = self.deadline(started);
     }
@@ -64,6 +72,29 @@ impl Talk {
         self.back.push_front(heard);
         for heard in skipped.into_iter().rev() {
             self.back.push_front(heard);
+        }
+    }
+
+    /// A wait is given up: what it waited for is what is owed.
+    fn still_owed(&mut self, waiting: &Waiting, link: Option<Framing>) {
+        for heard in waiting.skipped.iter().rev() {
+            self.back.push_front(heard.clone());
+        }
+        self.unanswered = true;
+        self.owed_until = self.owed_until.max(waiting.ends());
+        let owed = match &waiting.job.what {
+            // An exchange that never wrote is owed nothing.
+            _ if self.started.is_none() => None,
+            What::Read(want) => Some(Owed::Bytes(want.clone())),
+            What::Receive { framing, pattern } => framing.clone().or(link).map(|framing| match pattern {
+                Some(pattern) => Owed::Match(framing, pattern.clone()),
+                None => Owed::Message(framing),
+            }),
+            _ => None,
+        };
+        if let Some(owed) = owed {
+            self.owed.pop_front();
+            self.owed.push_front(owed);
         }
     }
 }
@@ -85,7 +116,7 @@ impl Conversation {
         };
         match &job.what {
             What::Receive { .. } | What::Read(_) => {
-                let deadline = (now.moment + job.limit).min(talk.deadline(now.moment));
+                let deadline = Some((now.moment + job.limit).min(talk.deadline(now.moment)));
                 talk.asks.push_back(Waiting { job, deadline, skipped: Vec::new() });
             }
             What::Query { .. } | What::Talk | What::Discard | What::Send { .. } => self.send(job, now),
@@ -98,6 +129,14 @@ impl Conversation {
             return false;
         }
         let Some(Current::Talk(talk)) = &mut self.current else { return false };
+        if let Some(owed) = talk.late.front() {
+            let Some((late, whole)) = owed.take(&mut self.input) else { return false };
+            if whole {
+                talk.late.pop_front();
+            }
+            self.drop_late(late, at);
+            return true;
+        }
         let Some(waiting) = talk.asks.front_mut() else { return false };
         let answer = match &waiting.job.what {
             What::Read(want) => cut(&mut self.input, want).map(|bytes| Ok(Answer::Bytes(bytes))),
@@ -120,7 +159,7 @@ impl Conversation {
             _ => None,
         };
         let Some(answer) = answer else { return false };
-        talk.owed = None;
+        talk.owed.pop_front();
         let Some(waiting) = talk.asks.pop_front() else { return false };
         match answer {
             Ok(answer) => {
@@ -140,16 +179,17 @@ impl Conversation {
         let link = self.rules.framing.clone();
         let talk = self.talk_mut()?;
         let waiting = take_first(&mut talk.asks, |waiting| waiting.job.id == id)?;
-        still_owed(talk, &waiting, link);
+        talk.still_owed(&waiting, link);
         Some(waiting)
     }
 
     pub(super) fn expire_talk(&mut self, now: Moment) {
         let link = self.rules.framing.clone();
-        while let Some(waiting) = self.talk_mut().and_then(|talk| take_first(&mut talk.asks, |w| w.deadline <= now)) {
+        while let Some(waiting) =
+            self.talk_mut().and_then(|talk| take_first(&mut talk.asks, |waiting| waiting.ends() <= now))
+        {
             if let Some(talk) = self.talk_mut() {
-                still_owed(talk, &waiting, link.clone());
-                talk.unanswered = true;
+                talk.still_owed(&waiting, link.clone());
             }
             let command = self.talk_mut().and_then(|talk| talk.command.clone());
             let mut about = self.about(&waiting.job, None, now);
@@ -160,7 +200,7 @@ impl Conversation {
                 _ => None,
             };
             let hint = hint.unwrap_or_else(|| "nothing was heard".to_owned());
-            let limit = waiting.deadline.since(waiting.job.asked);
+            let limit = waiting.ends().since(waiting.job.asked);
             self.give(waiting.job, Err(LinkError::Timeout { about, limit, effect: Effect::Unconfirmed, hint }), now);
         }
     }
@@ -181,45 +221,52 @@ impl Conversation {
     }
 
     /// The exchange is over.
-    pub(super) fn end_talk(&mut self, id: u64, clean: bool, now: Stamp) {
-        let Some(Current::Talk(talk)) =
-            self.current.take_if(|current| matches!(current, Current::Talk(talk) if talk.id == id))
-        else {
-            return;
-        };
-        let mut talk = *talk;
+    pub(super) fn end_talk(&mut self, id: u64, ending: Ending, now: Stamp) {
+        let is_it = |current: &mut Current| matches!(current, Current::Talk(talk) if talk.id == id);
+        let Some(Current::Talk(mut talk)) = self.current.take_if(is_it) else { return };
+        let framing = self.rules.framing.clone();
+        let answer = || framing.clone().map_or(Owed::Anything, Owed::Message);
         for id in self.output.of_talk(id) {
             if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
                 if begun {
-                    talk.owed = Some(self.rules.framing.clone().map_or(Owed::Anything, Owed::Message));
+                    talk.owed.push_back(answer());
                     talk.unanswered = true;
                 }
-                let about = self.about(&sending.job, sending.started, now.moment);
-                self.give(
-                    sending.job,
-                    Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }),
-                    now.moment,
-                );
+                self.over(sending.job, now);
             }
         }
         while let Some(waiting) = talk.asks.pop_front() {
-            still_owed(&mut talk, &waiting, self.rules.framing.clone());
-            let about = self.about(&waiting.job, None, now.moment);
-            self.give(
-                waiting.job,
-                Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }),
-                now.moment,
-            );
+            talk.still_owed(&waiting, framing.clone());
+            self.over(waiting.job, now);
         }
         for heard in talk.back {
-            self.trace.note(now, format!("not fetched: {}", crate::error::Shown(&heard.body)));
+            self.trace.note(now, format!("not fetched: {}", Shown(&heard.body)));
         }
-        if let (true, Some(owed)) = (talk.unanswered || !clean, talk.owed) {
+        let mut owed = talk.late;
+        if ending != Ending::Clean || talk.unanswered {
+            owed.append(&mut talk.owed);
+        }
+        if ending == Ending::Cancelled && owed.is_empty() && talk.started.is_some() {
+            // Cut short between two messages: nobody knows whether another was to come.
+            owed.push_back(answer());
+        }
+        if ending != Ending::Clean && !self.input.is_empty() {
+            let rest = super::turns::taken(&mut self.input);
+            self.drop_late(rest, now);
+        }
+        if !owed.is_empty() {
             let until = talk.owed_until.max(now.moment) + self.rules.drain;
             self.debt = Some(Debt { owed, command: talk.command, until, unwritten: self.output.has_orphan() });
+        } else if ending != Ending::Clean && talk.started.is_some() {
+            self.settling = Some(now.moment + self.rules.drain);
         }
         self.restore_stale(now.moment);
         self.hear(now);
+    }
+
+    fn over(&mut self, job: Job, now: Stamp) {
+        let about = self.about(&job, None, now.moment);
+        self.give(job, Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }), now.moment);
     }
 
     /// A poll's reader has gone; a question of it that is still in flight is left.
@@ -232,19 +279,5 @@ impl Conversation {
         if matches!(&self.current, Some(Current::Query(asked)) if of_poll(&asked.job)) {
             self.leave_query(now.moment, |_, _, _| {});
         }
-    }
-}
-
-fn still_owed(talk: &mut Talk, waiting: &Waiting, link: Option<crate::framing::Framing>) {
-    talk.owed = match &waiting.job.what {
-        // An exchange that never wrote is owed nothing.
-        _ if talk.started.is_none() => None,
-        What::Read(want) => Some(Owed::Bytes(want.clone())),
-        What::Receive { framing, .. } => framing.clone().or(link).map(Owed::Message),
-        _ => None,
-    };
-    talk.owed_until = talk.owed_until.max(waiting.deadline);
-    for heard in waiting.skipped.iter().rev() {
-        talk.back.push_front(heard.clone());
     }
 }

@@ -1,5 +1,7 @@
 //! Turn-taking: who has the line next, and what is owed first.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 
 use super::conversation::{Asked, Conversation, Current, Debt, Owed};
@@ -17,7 +19,13 @@ impl Conversation {
             let job = question(poll, now.moment);
             self.queue.push(job);
         }
-        if self.current.is_some() || self.queue.is_empty() {
+        if self.queue.is_empty() {
+            return None;
+        }
+        if matches!(self.current, Some(Current::Resync { .. })) {
+            return self.queue.iter().find(|job| !expects_reply(job)).map(|job| job.id);
+        }
+        if self.current.is_some() {
             return None;
         }
         if self.debt.is_some() {
@@ -193,7 +201,7 @@ impl Conversation {
             Some((_, false)) => Effect::NeverStarted,
             begun => {
                 let until = asked.deadline + self.rules.drain;
-                let owed = Owed::Message(framing.clone());
+                let owed = VecDeque::from([Owed::Message(framing.clone())]);
                 self.debt = Some(Debt { owed, command: Some(command.clone()), until, unwritten: begun.is_some() });
                 Effect::Unconfirmed
             }
@@ -231,6 +239,10 @@ impl Conversation {
                 let why = "its message was cut by an urgent one (unconfirmed)".to_owned();
                 self.give(sending.job, Err(LinkError::Busy { about, why }), now.moment);
             }
+            // What was left of it is gone, and so may its answer be.
+            Some(Owner::Nobody) if self.debt.as_ref().is_some_and(|debt| debt.unwritten) => {
+                self.owe_anything(now.moment)
+            }
             Some(Owner::Resync | Owner::Nobody) | None => {}
         }
         true
@@ -239,12 +251,12 @@ impl Conversation {
     /// Something is still coming that is nobody's answer: it is dropped until the line is quiet.
     pub(super) fn owe_anything(&mut self, now: Moment) {
         let until = now + self.rules.drain;
-        self.debt = Some(Debt { owed: Owed::Anything, command: None, until, unwritten: false });
+        self.debt = Some(Debt { owed: VecDeque::from([Owed::Anything]), command: None, until, unwritten: false });
     }
 }
 
 /// Whether a job has the line until it was answered.
-fn expects_reply(job: &Job) -> bool {
+pub(super) fn expects_reply(job: &Job) -> bool {
     matches!(job.what, What::Query { .. } | What::Talk)
 }
 

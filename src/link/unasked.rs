@@ -35,6 +35,11 @@ impl Unasked {
         });
     }
 
+    /// Whether anybody waits or listens.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.receives.is_empty() || !self.subscribers.is_empty()
+    }
+
     /// Takes one in. Returns whether an older one had to be dropped for it.
     pub(super) fn arrived(&mut self, heard: Heard) -> bool {
         let mut wanted = false;
