@@ -58,6 +58,12 @@ INSTRUMENTS = """
         look.register(line, selectors.EVENT_READ, (place, line.fileno()))
     look.register(sys.stdin, selectors.EVENT_READ, None)
 
+    def write(line, data):
+        try:
+            os.write(line, data)
+        except ConnectionError:
+            pass  # late for a link that is closed by now
+
     def say(at, line, data):
         global count
         count += 1
@@ -68,7 +74,7 @@ INSTRUMENTS = """
         now, reply = time.monotonic(), b"%d\\n" % number
         chance = dice.random()
         if chance < 0.70:
-            os.write(line, reply)
+            write(line, reply)
         elif chance < 0.95:
             say(now + dice.uniform(0.0, 0.012), line, reply)
         elif chance < 0.9995:
@@ -96,7 +102,7 @@ INSTRUMENTS = """
                 answer(place, line, int(command))
         while due and due[0][0] <= time.monotonic():
             _, _, line, data = heapq.heappop(due)
-            os.write(line, data)
+            write(line, data)
     print(json.dumps(heard))
 """
 

@@ -239,6 +239,8 @@ impl Conversation {
             talk.still_owed(&waiting, framing.clone());
             self.over(waiting.job, now);
         }
+        // Read for an await that was cancelled, or not read at all: then what was to come is there.
+        let has_come = !talk.back.is_empty() || !self.input.is_empty();
         for heard in talk.back {
             self.trace.note(now, format!("not fetched: {}", Shown(&heard.body)));
         }
@@ -246,11 +248,11 @@ impl Conversation {
         if ending != Ending::Clean || talk.unanswered {
             owed.append(&mut talk.owed);
         }
-        if ending == Ending::Cancelled && owed.is_empty() && talk.started.is_some() {
+        if ending == Ending::Cancelled && owed.is_empty() && talk.started.is_some() && !has_come {
             // Cut short between two messages: nobody knows whether another was to come.
             owed.push_back(answer());
         }
-        if ending != Ending::Clean && !self.input.is_empty() {
+        if ending != Ending::Clean && owed.is_empty() && !self.input.is_empty() {
             let rest = super::turns::taken(&mut self.input);
             self.drop_late(rest, now);
         }
