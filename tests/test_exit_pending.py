@@ -3,13 +3,14 @@
 import pytest
 
 from support import Child, PtyInstrument, TcpInstrument
-from test_exit import (
+from test_exit import (  # noqa: F401  fixtures among them
     CODES,
     LIMIT,
     assert_free,
     assert_gone,
     assert_parked,
     assert_quiet,
+    balances,
     deaf_server,
     ports_of,
     program,

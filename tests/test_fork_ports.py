@@ -3,7 +3,7 @@
 import pytest
 
 from support import Child, PtyInstrument, TcpInstrument, run_child
-from test_fork import PATIENCE, counting, program
+from test_fork import PATIENCE, balance, counting, importable, instrument, program  # noqa: F401  fixtures among them
 
 
 def test_a_child_that_forgets_or_stops_a_link_does_not_close_the_parents(balance: PtyInstrument) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import labtether as lt
 from support import PtyInstrument, TcpInstrument
-from test_leaks import WARM_UP, Flat, Run, here, repeat
+from test_leaks import WARM_UP, Flat, Run, balance, here, instrument, repeat, run  # noqa: F401  fixtures among them
 
 
 def test_runs_that_leave_the_link_to_the_next(run: Run, instrument: PtyInstrument | TcpInstrument) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import labtether as lt
 from support import PtyInstrument, TcpInstrument, replies
-from test_lost import ANSWERS, FAR, Line, assert_lost, in_time
+from test_lost import ANSWERS, FAR, Line, assert_lost, in_time, line  # noqa: F401  fixtures among them
 
 
 async def test_an_idle_loss_is_in_the_log_at_once_and_only_once(line: Line, caplog: pytest.LogCaptureFixture) -> None:

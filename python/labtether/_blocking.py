@@ -31,7 +31,7 @@ def _blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> 
 
     @functools.wraps(method)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        value: T = _core.block_on(method(self._twin, *args, **kwargs))
+        value: T = _core.block_on(method, self._twin, *args, **kwargs)
         return value
 
     return call
@@ -50,11 +50,11 @@ class SyncLink(Generic[M]):
 
     def setup(self, *, replace: bool | None = None) -> Self:
         """See Link.setup."""
-        _core.block_on(self._twin.setup(replace=replace))
+        _core.block_on(self._twin.setup, replace=replace)
         return self
 
     def __enter__(self) -> Self:
-        _core.block_on(self._twin.__aenter__())
+        _core.block_on(self._twin.__aenter__)
         return self
 
     def __exit__(
@@ -92,11 +92,11 @@ class SyncLink(Generic[M]):
     ) -> T: ...
     def query(self, command: Message, **options: Any) -> Any:
         """See Link.query."""
-        return _core.block_on(self._twin.query(command, **options))
+        return _core.block_on(self._twin.query, command, **options)
 
     def receive(self, *, match: PatternLike | None = None, timeout: float | None = None) -> M:
         """See Link.receive."""
-        message: M = _core.block_on(self._twin.receive(match=match, timeout=timeout))
+        message: M = _core.block_on(self._twin.receive, match=match, timeout=timeout)
         return message
 
     def exchange(self, *, timeout: float | None = None, turn: float | None = None) -> SyncExchange[M]:
@@ -155,7 +155,7 @@ class SyncExchange(Generic[M]):
         self._twin = exchange
 
     def __enter__(self) -> Self:
-        _core.block_on(self._twin.__aenter__())
+        _core.block_on(self._twin.__aenter__)
         return self
 
     def __exit__(
@@ -174,7 +174,7 @@ class SyncExchange(Generic[M]):
         self, *, match: PatternLike | None = None, timeout: float | None = None, framing: FramingLike | None = None
     ) -> M:
         """See Exchange.receive."""
-        message: M = _core.block_on(self._twin.receive(match=match, timeout=timeout, framing=framing))
+        message: M = _core.block_on(self._twin.receive, match=match, timeout=timeout, framing=framing)
         return message
 
     @property
@@ -212,7 +212,7 @@ class SyncStream(Generic[T]):
 
     def __next__(self) -> T:
         try:
-            value: T = _core.block_on(self._twin.__anext__())
+            value: T = _core.block_on(self._twin.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
         return value

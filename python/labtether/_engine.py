@@ -31,7 +31,7 @@ def ensure_started() -> None:
         _core.start()
         # Runs before any pool or thread is joined, so a thread that is blocked in a query is let go first.
         threading._register_atexit(_end)  # type: ignore[attr-defined]
-        atexit.register(_end)
+        atexit.register(_end_for_good)
         os.register_at_fork(
             before=_core.before_fork,
             after_in_parent=_core.after_fork_in_parent,
@@ -40,6 +40,12 @@ def ensure_started() -> None:
         clerk = threading.Thread(target=_write_log, name="labtether clerk", daemon=True)
         clerk.start()
         _clerk = clerk
+
+
+def _end_for_good() -> None:
+    """The second net, when every thread but daemons has been joined."""
+    _end()
+    _core.leave_daemons()
 
 
 def _is_started() -> bool:

@@ -29,6 +29,12 @@ pub(super) fn shut_down(py: Python<'_>) -> Vec<String> {
     py.detach(lifecycle::shut_down)
 }
 
+/// The interpreter is about to be taken down: whoever is blocked in a call of ours does not come back.
+#[pyfunction]
+pub(super) fn leave_daemons() {
+    lifecycle::leave_daemons();
+}
+
 /// Registered with `os.register_at_fork`.
 #[pyfunction]
 pub(super) fn before_fork() {

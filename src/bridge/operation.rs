@@ -24,6 +24,7 @@ use super::label::Label;
 use super::port::Port;
 use super::whose::{is_blocking, running_port, trio_wait};
 use crate::error::{Effect, LinkError};
+use crate::lifecycle;
 use crate::link::ticket::{Pending, Verdict, next_id};
 use crate::nursery::thread::Parker;
 
@@ -67,6 +68,8 @@ pub(super) struct Operation {
     text: bool,
     /// Begun even where the awaiting task is cancelled already: closing what is open.
     shielded: bool,
+    /// Once claimed, its value has to reach its asker before the next one's does.
+    ordered: bool,
 }
 
 enum Step {
@@ -77,12 +80,18 @@ enum Step {
 impl Operation {
     pub(super) fn new(what: Label, text: bool, start: Start) -> Operation {
         let inside = Mutex::new(Inside { stage: Stage::Idle(start), settling: None });
-        Operation { inside, key: next_id(), what, text, shielded: false }
+        Operation { inside, key: next_id(), what, text, shielded: false, ordered: false }
     }
 
     /// One that is begun even where the awaiting task is cancelled already.
     pub(super) fn shielded(mut self) -> Operation {
         self.shielded = true;
+        self
+    }
+
+    /// One whose value is part of a sequence.
+    pub(super) fn ordered(mut self) -> Operation {
+        self.ordered = true;
         self
     }
 
@@ -170,7 +179,7 @@ impl Operation {
             if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
                 return self.finish(py, verdict);
             }
-            py.detach(|| parker.nap(LOOK_FOR_SIGNALS));
+            py.detach(|| nap(&parker));
             if let Err(interrupt) = py.check_signals() {
                 self.cancel();
                 let note = self.await_end(py, &parker);
@@ -188,9 +197,18 @@ impl Operation {
             if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
                 return describe(&self.what, &verdict);
             }
-            py.detach(|| parker.nap(LOOK_FOR_SIGNALS));
+            py.detach(|| nap(parker));
         }
         stuck(&self.what)
+    }
+}
+
+/// A moment of waiting, detached. At the very end of the process only daemon threads are left here: they do not come back, because
+/// the interpreter they would come back to is being taken down.
+fn nap(parker: &Parker) {
+    parker.nap(LOOK_FOR_SIGNALS);
+    while lifecycle::is_over() {
+        parker.nap(Duration::MAX);
     }
 }
 
@@ -332,6 +350,13 @@ impl Operation {
     #[pyo3(name = "shielded")]
     fn is_shielded(&self) -> bool {
         self.shielded
+    }
+
+    /// Whether nothing may come between the claim of its value and its return.
+    #[getter]
+    #[pyo3(name = "ordered")]
+    fn is_ordered(&self) -> bool {
+        self.ordered
     }
 
     fn __repr__(&self) -> String {

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
 use super::errors::to_python;
 use super::port::Port;
@@ -78,12 +78,20 @@ pub(super) fn trio_wait(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     Ok(in_trio.bind(py).call0()?.is_truthy()?.then(|| wait.bind(py).clone()))
 }
 
-/// Runs a coroutine of ours to its end on this thread: each operation in it blocks. Whatever else it awaits is an error.
+/// Calls an async function of ours and runs its coroutine to its end on this thread: each operation in it blocks. Whatever else it awaits is
+/// an error. Called here and not in Python, so that no interrupt comes between the coroutine and its first step.
 #[pyfunction]
-pub(super) fn block_on(py: Python<'_>, coroutine: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+#[pyo3(signature = (function, *args, **kwargs))]
+pub(super) fn block_on(
+    py: Python<'_>,
+    function: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Py<PyAny>> {
     if lifecycle::is_forked() {
         return Err(to_python(py, &LinkError::Forked, false));
     }
+    let coroutine = function.call(args, kwargs)?;
     let before = BLOCKING.replace(true);
     let outcome = coroutine.call_method1(intern!(py, "send"), (py.None(),));
     BLOCKING.set(before);

@@ -65,13 +65,15 @@ impl Wire {
         let limit = limit.map_or(Ok(self.link().config.limit), span)?;
         let turn = turn.map_or(Ok(self.turn), span)?;
         let tether = self.tether.clone();
-        Ok(self.operation(
+        let ordered = matches!(what, What::Read(_) | What::Receive { .. });
+        let operation = self.operation(
             label,
             Box::new(move || {
                 let pending = tether.0.ask(what, talk, limit, turn, engine()?.clock());
                 Ok(Box::new(Held { pending, tether }) as Box<dyn Pending>)
             }),
-        ))
+        );
+        Ok(if ordered { operation.ordered() } else { operation })
     }
 
     fn frame(&self, body: &[u8], raw: bool) -> PyResult<Bytes> {

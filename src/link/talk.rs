@@ -24,8 +24,6 @@ pub(super) struct Talk {
     pub(super) started: Option<Moment>,
     /// What was sent is owed, oldest first, until something was received for it.
     owed: VecDeque<Owed>,
-    /// Given up, and then something else was sent: it is not the answer to that, and is dropped when it comes.
-    late: VecDeque<Owed>,
     command: Option<Bytes>,
     /// A wait of this exchange was given up, by its deadline or by its asker: what it waited for may still come.
     unanswered: bool,
@@ -43,7 +41,6 @@ impl Talk {
             limit,
             started: None,
             owed: VecDeque::new(),
-            late: VecDeque::new(),
             command: None,
             unanswered: false,
             owed_until: opened,
@@ -59,10 +56,6 @@ impl Talk {
 
     pub(super) fn sent(&mut self, command: Bytes, owed: Owed, started: Moment) {
         self.started.get_or_insert(started);
-        if self.unanswered {
-            self.unanswered = false;
-            self.late.append(&mut self.owed);
-        }
         self.owed.push_back(owed);
         self.command = Some(command);
         self.owed_until = self.deadline(started);
@@ -129,14 +122,6 @@ impl Conversation {
             return false;
         }
         let Some(Current::Talk(talk)) = &mut self.current else { return false };
-        if let Some(owed) = talk.late.front() {
-            let Some((late, whole)) = owed.take(&mut self.input) else { return false };
-            if whole {
-                talk.late.pop_front();
-            }
-            self.drop_late(late, at);
-            return true;
-        }
         let Some(waiting) = talk.asks.front_mut() else { return false };
         let answer = match &waiting.job.what {
             What::Read(want) => cut(&mut self.input, want).map(|bytes| Ok(Answer::Bytes(bytes))),
@@ -244,7 +229,7 @@ impl Conversation {
         for heard in talk.back {
             self.trace.note(now, format!("not fetched: {}", Shown(&heard.body)));
         }
-        let mut owed = talk.late;
+        let mut owed = VecDeque::new();
         if ending != Ending::Clean || talk.unanswered {
             owed.append(&mut talk.owed);
         }
