@@ -112,10 +112,11 @@ class Bench:
         return any(event.direction == ">" and b"xx" in event.data for event in self.link.trace())
 
     async def next_exchange(self) -> None:
-        """The next questions get their own answers."""
-        for _ in range(2):
-            self._asked += 1
-            assert await self.ask(f"ASK {self._asked}") == f"re ASK {self._asked}"
+        """The next questions get their own answers, and soon: what the line owed has come by now."""
+        with anyio.fail_after(3.0):
+            for _ in range(2):
+                self._asked += 1
+                assert await self.ask(f"ASK {self._asked}") == f"re ASK {self._asked}"
 
     async def next_exchange_after(self, owed: bytes, *, heard: bool | None) -> None:
         """The next questions get their own answers, and none is asked before what the line owes has come.

@@ -1,6 +1,7 @@
 //! Whose await it is: a trio task's, an asyncio loop's, or a thread's that blocks.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
@@ -12,6 +13,7 @@ use super::errors::to_python;
 use super::port::Port;
 use crate::error::LinkError;
 use crate::lifecycle;
+use crate::nursery::thread::Parker;
 
 thread_local! {
     static BLOCKING: Cell<bool> = const { Cell::new(false) };
@@ -90,6 +92,18 @@ pub(super) fn block_on(
 ) -> PyResult<Py<PyAny>> {
     if lifecycle::is_forked() {
         return Err(to_python(py, &LinkError::Forked, false));
+    }
+    if lifecycle::is_ending()
+        && py.import("threading")?.call_method0("current_thread")?.getattr("daemon")?.is_truthy()?
+    {
+        // A daemon thread that asks while the interpreter is taken down would be killed inside a call of ours, which aborts the process
+        // (CPython before 3.14 ends such threads by unwinding). It waits here for the end instead.
+        py.detach(|| {
+            let parker = Parker::here();
+            loop {
+                parker.nap(Duration::MAX);
+            }
+        });
     }
     let coroutine = function.call(args, kwargs)?;
     let before = BLOCKING.replace(true);

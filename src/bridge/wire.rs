@@ -364,7 +364,8 @@ impl Wire {
     /// closed, opening, open, closing or lost.
     #[getter]
     fn state(&self) -> &'static str {
-        self.link().state()
+        // A forked child has a copy of the parent's memory, not of its links.
+        if lifecycle::is_forked() { "closed" } else { self.link().state() }
     }
 
     /// Where it was set up, if it is.

@@ -214,6 +214,11 @@ pub fn shut_down() -> Vec<String> {
     census.iter().skip(1).map(|entry| entry.name.to_string()).collect()
 }
 
+/// Whether the end of the process has begun.
+pub fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
 /// The interpreter is about to be taken down: whoever is blocked now belongs to a daemon thread, and stays where it is.
 pub fn leave_daemons() {
     OVER.store(true, Ordering::SeqCst);
