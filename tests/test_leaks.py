@@ -255,8 +255,8 @@ def repeat(work: Callable[[], object], count: int, *, forgets: bool) -> None:
 
 
 def here() -> str:
-    """What a warning says of a link that this file set up."""
-    return f"set up at {__file__}:"
+    """What the place where a link was set up begins with, in this file and the one that continues it."""
+    return __file__.removesuffix(".py").removesuffix("_forgotten")
 
 
 def test_runs_that_end_mid_query_and_forget_to_close(run: Run, instrument: PtyInstrument | TcpInstrument) -> None:

@@ -144,20 +144,6 @@ async def test_stop_while_it_is_being_lost_never_raises(line: Line) -> None:
                 line.instrument.replug()
 
 
-async def test_who_asks_in_the_instant_of_the_loss_is_told_the_same(line: Line) -> None:
-    async with in_time():
-        for delay in range(100):
-            async with line.link() as link:
-                losing = threading.Thread(target=line.lose)
-                losing.start()
-                time.sleep(delay / 200_000)
-                with pytest.raises(lt.LinkLost):
-                    await link.query("S")
-                losing.join()
-            if isinstance(line.instrument, PtyInstrument):
-                line.instrument.replug()
-
-
 async def test_a_program_that_loses_its_link_hears_of_nothing_else(line: Line) -> None:
     with pytest.raises(lt.LinkLost) as raised:
         async with in_time(), line.link() as link:

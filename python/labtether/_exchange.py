@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -43,7 +44,7 @@ class Exchange(Generic[M]):
     had come is kept for the next one of the same exchange.
     """
 
-    __slots__ = ("_id", "_limit", "_link", "_over", "_task", "_turn", "skipped")
+    __slots__ = ("__weakref__", "_id", "_limit", "_link", "_over", "_task", "_turn", "skipped")
 
     _link: Link[M]
     skipped: list[M]
@@ -65,7 +66,7 @@ class Exchange(Generic[M]):
         link._not_in_own_exchange()
         self._id = await link._wire.open_talk(self._limit, self._turn)
         self._task = current_task()
-        link._exchange = self
+        link._exchange = weakref.ref(self)
         return self
 
     async def __aexit__(
@@ -75,7 +76,8 @@ class Exchange(Generic[M]):
 
     def _leave(self, error: BaseException | None) -> None:
         self._over = True
-        if self._link._exchange is self:
+        known = self._link._exchange
+        if known is not None and known() is self:
             self._link._exchange = None
         # Cut short at any await, and not failed at one of its own making: another answer may be on its way.
         cancelled = error is not None and not isinstance(error, Exception)

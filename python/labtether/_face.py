@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -49,7 +50,7 @@ class Face(Generic[M]):
         self._framing = framing
         self._made = _caller()
         self._encoder: Encoder = encoder_of(framing)
-        self._exchange: Exchange[M] | None = None
+        self._exchange: weakref.ref[Exchange[M]] | None = None
 
     def __del__(self) -> None:
         try:
@@ -147,7 +148,7 @@ class Face(Generic[M]):
             )
 
     def _not_in_own_exchange(self) -> None:
-        exchange = self._exchange
+        exchange = None if self._exchange is None else self._exchange()
         if exchange is not None and exchange._task == current_task():
             raise RuntimeError(
                 f"this task has an exchange open on {self._name}: use the methods of the exchange, such as talk.query()"
