@@ -9,7 +9,7 @@ use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::error::{Effect, LinkError};
 use labtether::link::conversation::Resync;
 use labtether::link::feed::Feed;
-use labtether::link::job::{Ending, Poll, Request, Want, What};
+use labtether::link::job::{Poll, Request, Want, What};
 use labtether::link::ticket::{Answer, Pending, next_id};
 use std::time::Duration;
 
@@ -228,43 +228,6 @@ async fn an_urgent_message_cuts_what_is_being_written() {
     // What the pipe held was recalled, as the kernel's queue of a serial port is.
     assert_eq!(rig.bench.hear().await, "HALT");
     wait(&mut halt).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_exchange_has_the_line_to_itself() {
-    let mut rig = Rig::open().await;
-    let mut opening = rig.ask(What::Talk, SOON);
-    let Ok(Answer::Number(talk)) = wait(&mut opening).await else { panic!() };
-    let mut outside = rig.query("OUTSIDE", SOON);
-    let inside = |what| rig.link.ask(what, Some(talk), SOON, SOON, rig.clock());
-    let mut sending = inside(send("home", false));
-    let mut ack = inside(What::Receive { pattern: None, framing: Some(lines()) });
-    let mut done =
-        inside(What::Receive { pattern: Some(regex::bytes::Regex::new("^OK").unwrap()), framing: Some(lines()) });
-    assert_eq!(rig.bench.hear().await, "home");
-    rig.bench.say("ACK\nmoving\nmoving\nOK\n").await;
-    wait(&mut sending).await.unwrap();
-    assert_eq!(text(wait(&mut ack).await.unwrap()), "ACK");
-    let Ok(Answer::Message(heard, skipped)) = wait(&mut done).await else { panic!() };
-    assert_eq!((&heard.body[..], skipped.len()), (&b"OK"[..], 2));
-    rig.link.tell(Request::EndTalk { talk, ending: Ending::Clean }, rig.clock()).unwrap();
-    assert_eq!(rig.bench.hear().await, "OUTSIDE");
-    rig.bench.say("1\n").await;
-    assert_eq!(text(wait(&mut outside).await.unwrap()), "1");
-}
-
-#[tokio::test]
-async fn what_a_failed_exchange_was_owed_is_dropped() {
-    let mut rig = Rig::open().await;
-    let Ok(Answer::Number(talk)) = wait(&mut rig.ask(What::Talk, SOON)).await else { panic!() };
-    wait(&mut rig.link.ask(send("home", false), Some(talk), SOON, SOON, rig.clock())).await.unwrap();
-    let _ = rig.bench.hear().await;
-    rig.link.tell(Request::EndTalk { talk, ending: Ending::Failed }, rig.clock()).unwrap();
-    let mut next = rig.query("NEXT", SOON);
-    rig.bench.say("ACK\n").await;
-    assert_eq!(rig.bench.hear().await, "NEXT");
-    rig.bench.say("next\n").await;
-    assert_eq!(text(wait(&mut next).await.unwrap()), "next");
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -93,7 +95,7 @@ MISUSED: list[tuple[Callable[[lt.Link[str]], Any], type[Exception], str]] = [
     (lambda link: link.receive(match="(?=a)b"), ValueError, "give a function"),
     (lambda link: link.receive(match=r"(a)\1"), ValueError, "give a function"),
     (lambda link: link.receive(match=7), TypeError, "match is str"),  # type: ignore[arg-type]
-    (lambda link: link.receive(match="\u20ac"), ValueError, "matches bytes"),
+    (lambda link: link.receive(match="\u20ac"), ValueError, "is not one byte in"),
     (lambda link: link.read(1), TypeError, "framing=None"),
     (lambda link: link.write(b"x"), TypeError, "framing=None"),
 ]
@@ -137,3 +139,27 @@ def test_names_and_urls() -> None:
     assert lt.tcp("::1", 5025).url == "tcp://[::1]:5025"
     assert lt.link("tcp://[::1]:5025").name == "[::1]:5025"
     assert repr(link) == "<Link psu /dev/ttyUSB7 115200 8E1 closed>"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"baudrate": 19200, "bytesize": 7, "parity": "E", "stopbits": 1.5},
+        {"xonxoff": True, "exclusive": False, "dtr": False, "rts": True},
+    ],
+)
+def test_a_url_says_every_setting(settings: dict[str, Any]) -> None:
+    link = lt.serial("/dev/odd name?#1", **settings)
+    again = lt.link(link.url, name=link.name)
+    assert (again.url, repr(again)) == (link.url, repr(link))
+    for name, value in settings.items():
+        assert f"{name}={str(value).lower() if isinstance(value, bool) else value}" in link.url
+
+
+@pytest.mark.parametrize(
+    "framing", [lt.Lines(), lt.Lines(("\r", b">"), send_terminator="", encoding="utf8", keep=True)]
+)
+def test_a_framing_can_be_sent_to_another_process(framing: lt.Lines) -> None:
+    assert pickle.loads(pickle.dumps(framing)) == framing
+    assert copy.deepcopy(framing) == framing

@@ -181,6 +181,24 @@ async def test_no_message_is_lost_by_a_cancelled_step(backend: str) -> None:
     assert began > COUNT
 
 
+@pytest.mark.parametrize("ways", ["receive", "read_until", "both"])
+async def test_no_message_of_an_exchange_is_lost_by_a_cancelled_wait(ways: str, backend: str) -> None:
+    taken: list[str] = []
+    dice = random.Random(5)
+    async with a_line("pty", "\n") as (instrument, link):
+        async with link.exchange(timeout=60) as talk:
+
+            async def receive() -> None:
+                if ways == "receive" or (ways == "both" and dice.random() < 0.5):
+                    taken.append(await talk.receive(timeout=10))
+                else:
+                    taken.append((await talk.read_until("\n", timeout=10))[:-1].decode())
+
+            say_in_parts(instrument, "".join(f"{message}\n" for message in MESSAGES).encode())
+            await until_all(taken, receive, 5, backend)
+    assert taken == MESSAGES
+
+
 async def test_no_reading_is_lost_by_a_cancelled_step(backend: str) -> None:
     count = 0
 

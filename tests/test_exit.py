@@ -287,3 +287,67 @@ def deaf_server() -> Iterator[int]:
             except TimeoutError:
                 break
         yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("kind", ["threads", "loop"])
+def test_daemon_threads_that_ask_to_the_very_end_do_not_crash_it(kind: str) -> None:
+    code = """
+        links = [lt.link("sim://balance") for _ in range(4)]
+
+        def ask(link):
+            started.release()
+            while True:
+                try:
+                    link.sync.query("I4")
+                except lt.LinkClosed:
+                    continue
+
+        async def ask_for_ever(link):
+            while True:
+                try:
+                    await link.query("I4")
+                except lt.LinkClosed:
+                    await asyncio.sleep(0)
+
+        async def main():
+            started.release(16)
+            await asyncio.gather(*[ask_for_ever(links[number % 4]) for number in range(200)])
+
+        for link in links:
+            link.sync.setup()
+        if BACKEND == "loop":
+            threading.Thread(target=asyncio.run, args=(main(),), daemon=True).start()
+        else:
+            for number in range(16):
+                threading.Thread(target=ask, args=(links[number % 4],), daemon=True).start()
+        for _ in range(16):
+            started.acquire()
+        leave()
+    """
+    for _ in range(10):
+        with Child(program(code), kind, "return") as child:
+            assert child.line() == "ending"
+            finished = child.finish()
+        assert finished.seconds < LIMIT
+        assert finished.stderr == ""
+
+
+def test_a_link_can_be_touched_at_the_very_end() -> None:
+    code = """
+        import atexit
+
+        def touch():
+            try:
+                link.sync.query("I4")
+            except lt.LinkClosed as error:
+                print(error, flush=True)
+
+        atexit.register(touch)  # runs after ours, which is registered later
+        link = lt.link("sim://balance")
+        link.sync.setup()
+        leave()
+    """
+    with Child(program(code), "none", "return") as child:
+        assert child.line() == "ending"
+        assert "is closed" in child.line()
+        assert child.finish().seconds < LIMIT

@@ -52,6 +52,48 @@ async def test_queries_asked_at_once_each_get_their_own_reply() -> None:
     assert got == {n: str(n) for n in range(50)}
 
 
+async def test_a_query_that_waits_for_no_time_is_asked_all_the_same() -> None:
+    with PtyInstrument(numbered, terminator=b"\r\n") as instrument:
+        async with lt.serial(instrument.port, framing="\r\n") as link:
+            with pytest.raises(lt.LinkTimeout, match="nothing was heard"):
+                await link.query("SLOW 1", timeout=0)
+            assert await link.query("ASK 2") == "2"
+        assert instrument.heard == [b"SLOW 1", b"ASK 2"]
+
+
+async def test_in_an_exchange_too_a_query_never_gets_the_late_reply_of_another() -> None:
+    with PtyInstrument(numbered, terminator=b"\r\n") as instrument:
+        async with lt.serial(instrument.port, framing="\r\n") as link, link.exchange(timeout=30) as talk:
+            with pytest.raises(lt.LinkTimeout):
+                await talk.query("SLOW 1", timeout=0.05)
+            assert await talk.query("ASK 2") == "2"
+            assert await talk.query("ASK 3") == "3"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "cp1252"])
+async def test_patterns_are_searched_in_the_text_of_the_link(encoding: str) -> None:
+    framing = lt.Lines("\n", encoding=encoding)
+    with PtyInstrument(lambda _command: "mA\nµA\n".encode(encoding)) as instrument:
+        async with lt.serial(instrument.port, framing=framing) as link, link.exchange() as talk:
+            await talk.send("unit?")
+            assert await talk.receive(match="^[µn]A$") == "µA"
+            assert talk.skipped == ["mA"]
+
+
+async def test_a_reply_that_is_no_number_is_shown_with_all_that_is_known() -> None:
+    with PtyInstrument(numbered, terminator=b"\r\n") as instrument:
+        async with lt.serial(instrument.port, framing="\r\n", name="scale") as link:
+            with pytest.raises(lt.FrameError, match="scale sent something unreadable in answer to 'ASK x'") as caught:
+                await link.query("ASK x", parse=lt.number)
+    error = caught.value
+    assert (error.link, error.port, error.command, error.heard) == ("scale", instrument.port, "ASK x", b"x")
+    assert error.elapsed is not None
+    assert 0 < error.elapsed < 5
+    assert isinstance(error.__cause__, ValueError)
+    assert "> 'ASK x" in error.__notes__[0]
+    assert "< 'x" in error.__notes__[0]
+
+
 async def test_after_a_timeout_the_next_query_gets_its_own_reply() -> None:
     with PtyInstrument(numbered, terminator=b"\r\n") as instrument:
         async with lt.serial(instrument.port, framing="\r\n") as link:
@@ -112,7 +154,7 @@ async def test_others_wait_for_an_exchange_and_are_told_who_has_the_line() -> No
         async with lt.serial(instrument.port, framing="\r\n") as link, link.exchange():
 
             async def ask() -> None:
-                with pytest.raises(lt.LinkBusy, match="an exchange has had the line"):
+                with pytest.raises(lt.LinkBusy, match=r"the exchange begun at .*test_link\.py:\d+ has had the line"):
                     await link.query("ASK 1", turn=0.05)
                 with pytest.raises(lt.LinkBusy):
                     await link.query("ASK 1", turn=0)

@@ -44,7 +44,7 @@ class Exchange(Generic[M]):
     had come is kept for the next one of the same exchange.
     """
 
-    __slots__ = ("__weakref__", "_id", "_limit", "_link", "_over", "_task", "_turn", "skipped")
+    __slots__ = ("__weakref__", "_behind", "_id", "_limit", "_link", "_over", "_task", "_turn", "skipped")
 
     _link: Link[M]
     skipped: list[M]
@@ -55,6 +55,8 @@ class Exchange(Generic[M]):
         self._limit = limit
         self._turn = turn
         self._id: int | None = None
+        self._behind = False
+        """Whether a wait was given up whose answer may still come."""
         self._over = False
         self._task: object = None
         self.skipped = []
@@ -64,7 +66,7 @@ class Exchange(Generic[M]):
             raise RuntimeError("an exchange is entered once")
         link = self._link
         link._not_in_own_exchange()
-        self._id = await link._wire.open_talk(self._limit, self._turn)
+        self._id = await link._wire.open_talk(link._place(), self._limit, self._turn)
         self._task = current_task()
         link._exchange = weakref.ref(self)
         return self
@@ -101,7 +103,7 @@ class Exchange(Generic[M]):
 
         Raises LinkTimeout, FrameError, LinkLost, LinkClosed.
         """
-        pattern, function = as_pattern(match, "match")
+        pattern, function = as_pattern(match, "match", self._link._encoder.encoding)
         limit = self._within(timeout)
         deadline = time.monotonic() + limit
         while True:
@@ -119,7 +121,14 @@ class Exchange(Generic[M]):
         parse: Callable[[M], Any] | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """Send `command` and return the next message, as `link.query` would."""
+        """Send `command` and return the next message, as `link.query` would.
+
+        What an earlier wait of this exchange gave up on is waited for first, and dropped: for at most that wait's own
+        timeout and the link's `drain`.
+        """
+        if self._behind:
+            await self._link._wire.catch_up(self._talk())
+            self._behind = False
         await self.send(command, timeout=timeout)
         return await self._next(None, framing, self._within(timeout), parse, command)
 
@@ -136,7 +145,9 @@ class Exchange(Generic[M]):
             raise ValueError("a link with framing=None needs framing= for each message, or read()")
         encoder = self._link._encoder if lines is None else encoder_of(lines)
         core = None if lines is None else lines.core
+        self._behind = True
         answer = await self._link._wire.receive(pattern, core, limit, self._talk())
+        self._behind = False
         # Alone, or with those that were passed over on the way to it.
         body, skipped = answer if isinstance(answer, tuple) else (answer, [])
         self.skipped += [encoder.decode(one) for one in skipped]

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from labtether import _core
-from labtether._errors import FrameError
 from labtether._exchange import Exchange, current_task
 from labtether._framing import Encoder, Lines, encoder_of
 from labtether._values import Event, Raw
@@ -119,18 +118,8 @@ class Face(Generic[M]):
             message = encoder.decode(body)
             return message if parse is None else parse(message)
         except ValueError as error:
-            asked = command.data if isinstance(command, Raw) else command
-            about = "" if asked is None else f" in answer to {asked!r}"
-            failure = FrameError(
-                f"{self._name} sent something unreadable{about}: {error}",
-                link=self._name,
-                port=self._url,
-                command=asked,
-                heard=body,
-            )
-            events = [f"{event.direction} {event.note} {event.data!r}" for event in self.trace()[-6:]]
-            if events:
-                failure.add_note(f"last on the wire of {self._name}:\n  " + "\n  ".join(events))
+            asked = None if command is None else self._encode(command)[0]
+            failure = self._wire.unreadable(str(error), body, asked)
             try:
                 raise failure from error
             finally:

@@ -69,6 +69,14 @@ class Lines:
     def _key(self) -> tuple[Any, ...]:
         return self.terminators, self.send_terminator, self.encoding, self.keep, self.max_length
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _lines, self._key()
+
+
+def _lines(*key: Any) -> Lines:
+    terminators, send_terminator, encoding, keep, max_length = key
+    return Lines(terminators, send_terminator=send_terminator, encoding=encoding, keep=keep, max_length=max_length)
+
 
 FramingLike: TypeAlias = Lines | str | bytes
 PatternLike: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes] | Callable[[Any], object]"
@@ -119,8 +127,10 @@ def encoder_of(framing: Lines | None) -> Encoder:
     return Encoder(framing.encoding if framing is not None else None)
 
 
-def as_pattern(pattern: PatternLike | None, what: str) -> tuple[_core.Pattern | None, Callable[[Any], object] | None]:
-    """A pattern for Rust, or a function to be called here; at most one of the two."""
+def as_pattern(
+    pattern: PatternLike | None, what: str, encoding: str | None = None
+) -> tuple[_core.Pattern | None, Callable[[Any], object] | None]:
+    """A pattern for Rust, or a function to be called here; at most one of the two. encoding: of the messages."""
     if pattern is None:
         return None, None
     flags = 0
@@ -133,9 +143,14 @@ def as_pattern(pattern: PatternLike | None, what: str) -> tuple[_core.Pattern | 
         return None, pattern
     else:
         raise TypeError(f"{what} is str, bytes, a compiled pattern or a function, not {type(pattern).__name__}")
-    text = source.decode("latin-1") if isinstance(source, bytes) else source
+    utf8 = encoding == "utf-8" and isinstance(source, str)
+    if isinstance(source, str):
+        text = source if utf8 else "".join(_escaped(character, what, encoding) for character in source)
+    else:
+        text = "".join(_escaped(character, what, None) for character in source.decode("latin-1"))
     compiled = _core.Pattern(
-        "".join(_escaped(character, what) for character in text),
+        text,
+        utf8,
         bool(flags & re.IGNORECASE),
         bool(flags & re.MULTILINE),
         bool(flags & re.DOTALL),
@@ -144,10 +159,16 @@ def as_pattern(pattern: PatternLike | None, what: str) -> tuple[_core.Pattern | 
     return compiled, None
 
 
-def _escaped(character: str, what: str) -> str:
-    code = ord(character)
-    if code < 0x80:
+def _escaped(character: str, what: str, encoding: str | None) -> str:
+    if character.isascii():
         return character
-    if code > 0xFF:
-        raise ValueError(f"{what} matches bytes; {character!r} is not one")
-    return f"\\x{code:02x}"
+    try:
+        encoded = character.encode(encoding or "latin-1")
+    except UnicodeEncodeError:
+        encoded = b""
+    if len(encoded) != 1:
+        name = encoding or "latin-1"
+        raise ValueError(
+            f"{what} is matched byte by byte, and {character!r} is not one byte in {name}: give a function"
+        )
+    return f"\\x{encoded[0]:02x}"

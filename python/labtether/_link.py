@@ -222,7 +222,7 @@ class Link(Face[M]):
             raise TypeError(
                 "receive() takes messages; a link with framing=None has read(), read_until() and read_some()"
             )
-        pattern, function = as_pattern(match, "match")
+        pattern, function = as_pattern(match, "match", self._encoder.encoding)
         limit = check_seconds(timeout, "timeout")
         if function is not None:
             return await self._receive_by(function, self._timeout if limit is None else limit)
@@ -255,7 +255,7 @@ class Link(Face[M]):
             raise TypeError(
                 "messages() needs a framing; a link with framing=None has read(), read_until() and read_some()"
             )
-        compiled, function = as_pattern(pattern, "pattern")
+        compiled, function = as_pattern(pattern, "pattern", self._encoder.encoding)
         room = check_count(capacity, "capacity")
         return Messages(self, lambda: self._wire.messages(compiled, room), function)
 

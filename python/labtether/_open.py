@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any, TypedDict, Unpack, overload
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from labtether import _core
 from labtether._checks import check_count, check_name, check_seconds, reject_unknown
@@ -154,7 +154,8 @@ def serial(
         path, usb, rate, bytesize, parity, float(stopbits), xonxoff, rtscts, dsrdtr, exclusive, dtr, rts, common
     )
     described = f"{shown} {rate} {bytesize}{parity}{stopbits:g}"
-    url = f"serial://{shown}?baudrate={rate}"
+    settings = {"baudrate": rate, "bytesize": bytesize, "parity": parity, "stopbits": f"{stopbits:g}", **flags}
+    url = f"serial://{quote(shown)}?{urlencode(_unusual(settings))}"
     return Link(wire, name=common["name"], url=url, described=described, timeout=common["timeout"], framing=lines)
 
 
@@ -208,6 +209,13 @@ def tcp(
     return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
 
 
+def _unusual(settings: dict[str, Any]) -> dict[str, Any]:
+    """The baud rate, and whatever is not as it is by default; as a url says it."""
+    usual = {"bytesize": 8, "parity": "N", "stopbits": "1", "exclusive": True, "dtr": None, "rts": None}
+    changed = {name: value for name, value in settings.items() if value != usual.get(name, False)}
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in changed.items()}
+
+
 def _simulated(
     instrument: str,
     *,
@@ -253,7 +261,7 @@ def _common(
             raise TypeError(f"resync is Resync(command, answer), not {type(resync).__name__}")
         if lines is None:
             raise ValueError("resync needs a framing")
-        pattern, function = as_pattern(resync.answer, "the answer of resync")
+        pattern, function = as_pattern(resync.answer, "the answer of resync", encoder.encoding)
         if pattern is None or function is not None:
             raise TypeError("the answer of resync is a pattern")
         if isinstance(resync.command, Raw):
@@ -315,7 +323,7 @@ def link(url: str, **options: Any) -> Link[Any]:
     settings.update(options)
     match parts.scheme:
         case "serial":
-            path = parts.netloc + parts.path
+            path = unquote(parts.netloc + parts.path)
             if not path:
                 raise ValueError(f"{url!r} names no port: serial:///dev/ttyUSB0")
             return serial(path, **settings)

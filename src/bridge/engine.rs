@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use pyo3::prelude::*;
 
 use super::errors::to_python;
+use super::inside::begin_to_end;
 use super::label::Label;
 use super::operation::Operation;
 use crate::lifecycle::{self, engine};
@@ -26,13 +27,8 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
 /// Ends everything, within two seconds. Returns the names of what did not end.
 #[pyfunction]
 pub(super) fn shut_down(py: Python<'_>) -> Vec<String> {
+    begin_to_end();
     py.detach(lifecycle::shut_down)
-}
-
-/// The interpreter is about to be taken down: whoever is blocked in a call of ours does not come back.
-#[pyfunction]
-pub(super) fn leave_daemons() {
-    lifecycle::leave_daemons();
 }
 
 /// Registered with `os.register_at_fork`.

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString};
 
+use super::inside::Inside;
 use crate::error::{Evidence, LinkError};
 
 fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
@@ -24,6 +25,7 @@ pub(super) fn command<'py>(py: Python<'py>, bytes: &[u8], text: bool) -> Bound<'
 
 /// `error` as a Python exception. `text`: whether commands are shown as str.
 pub(super) fn to_python(py: Python<'_>, error: &LinkError, text: bool) -> PyErr {
+    let _inside = Inside::enter(py);
     build(py, error, text).unwrap_or_else(|failure| failure)
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod doorbell;
 mod engine;
 mod errors;
+mod inside;
 mod label;
 mod operation;
 mod options;
@@ -32,7 +33,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
     module.add_function(wrap_pyfunction!(engine::start, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shut_down, module)?)?;
-    module.add_function(wrap_pyfunction!(engine::leave_daemons, module)?)?;
+    module.add_function(wrap_pyfunction!(inside::leave_daemons, module)?)?;
     module.add_function(wrap_pyfunction!(engine::before_fork, module)?)?;
     module.add_function(wrap_pyfunction!(engine::after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(engine::after_fork_in_child, module)?)?;

@@ -20,11 +20,11 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::answer::{describe, stuck, to_value};
 use super::errors::to_python;
+use super::inside::{Inside, nap, rest};
 use super::label::Label;
 use super::port::Port;
 use super::whose::{is_blocking, running_port, trio_wait};
 use crate::error::{Effect, LinkError};
-use crate::lifecycle;
 use crate::link::ticket::{Pending, Verdict, next_id};
 use crate::nursery::thread::Parker;
 
@@ -51,7 +51,7 @@ struct Work {
     port: Option<Py<Port>>,
 }
 
-struct Inside {
+struct State {
     stage: Stage,
     /// The generator that sees a cancellation through.
     settling: Option<Py<PyAny>>,
@@ -60,7 +60,7 @@ struct Inside {
 /// See the module.
 #[pyclass(frozen, weakref, module = "labtether._core")]
 pub(super) struct Operation {
-    inside: Mutex<Inside>,
+    inside: Mutex<State>,
     key: u64,
     /// What it does, in words.
     what: Label,
@@ -74,12 +74,14 @@ pub(super) struct Operation {
 
 enum Step {
     Ready(Verdict),
+    /// It could not be begun.
+    Refused(LinkError),
     Pending,
 }
 
 impl Operation {
     pub(super) fn new(what: Label, text: bool, start: Start) -> Operation {
-        let inside = Mutex::new(Inside { stage: Stage::Idle(start), settling: None });
+        let inside = Mutex::new(State { stage: Stage::Idle(start), settling: None });
         Operation { inside, key: next_id(), what, text, shielded: false, ordered: false }
     }
 
@@ -95,7 +97,7 @@ impl Operation {
         self
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    fn inside(&self) -> MutexGuard<'_, State> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +112,7 @@ impl Operation {
                     let (waker, port) = waker();
                     inside.stage = Stage::Waiting(Work { pending, waker, port });
                 }
-                Err(error) => return Step::Ready(Err(error)),
+                Err(error) => return Step::Refused(error),
             }
         }
         let Stage::Waiting(work) = &mut inside.stage else {
@@ -140,6 +142,22 @@ impl Operation {
         }
     }
 
+    /// Keeps the verdict for whoever asks for the result. Whether there is one.
+    fn keep(&self, step: Step) -> bool {
+        let verdict = match step {
+            Step::Ready(verdict) => verdict,
+            Step::Refused(error) => Err(error),
+            Step::Pending => return false,
+        };
+        self.inside().stage = Stage::Settled(verdict);
+        true
+    }
+
+    fn refuse(&self, py: Python<'_>, error: &LinkError) -> PyResult<Py<PyAny>> {
+        rest(py)?;
+        Err(to_python(py, error, self.text))
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.inside().stage, Stage::Over)
     }
@@ -152,6 +170,7 @@ impl Operation {
     }
 
     fn step(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let _inside = Inside::enter(py);
         let settling = self.inside().settling.as_ref().map(|settling| settling.clone_ref(py));
         if let Some(settling) = settling {
             return settling.call_method0(py, intern!(py, "__next__"));
@@ -168,6 +187,7 @@ impl Operation {
         };
         match self.poll(|| (port.get().waker(self.key), Some(port.clone_ref(py)))) {
             Step::Ready(verdict) => self.finish(py, verdict),
+            Step::Refused(error) => self.refuse(py, &error),
             Step::Pending => Ok(port.get().future(py, self.key)?.unbind()),
         }
     }
@@ -176,10 +196,12 @@ impl Operation {
     fn block(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let parker = Parker::here();
         loop {
-            if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
-                return self.finish(py, verdict);
+            match self.poll(|| (parker.waker(), None)) {
+                Step::Ready(verdict) => return self.finish(py, verdict),
+                Step::Refused(error) => return self.refuse(py, &error),
+                Step::Pending => {}
             }
-            py.detach(|| nap(&parker));
+            py.detach(|| nap(&parker, LOOK_FOR_SIGNALS));
             if let Err(interrupt) = py.check_signals() {
                 self.cancel();
                 let note = self.await_end(py, &parker);
@@ -197,18 +219,9 @@ impl Operation {
             if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
                 return describe(&self.what, &verdict);
             }
-            py.detach(|| nap(parker));
+            py.detach(|| nap(parker, LOOK_FOR_SIGNALS));
         }
         stuck(&self.what)
-    }
-}
-
-/// A moment of waiting, detached. At the very end of the process only daemon threads are left here: they do not come back, because
-/// the interpreter they would come back to is being taken down.
-fn nap(parker: &Parker) {
-    parker.nap(LOOK_FOR_SIGNALS);
-    while lifecycle::is_over() {
-        parker.nap(Duration::MAX);
     }
 }
 
@@ -216,6 +229,7 @@ fn nap(parker: &Parker) {
 impl Operation {
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        let _inside = Inside::enter(py);
         if !is_blocking()
             && let Some(wait) = trio_wait(py)?
         {
@@ -244,6 +258,7 @@ impl Operation {
         traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
+        let _inside = Inside::enter(py);
         drop(traceback);
         let error = match value.filter(|value| !value.is_none()) {
             Some(value) => value,
@@ -285,13 +300,7 @@ impl Operation {
     /// Starts the work in `port`'s loop, or looks at it. Whether the verdict is there.
     fn poll_in(&self, py: Python<'_>, port: &Bound<'_, Port>) -> bool {
         let port = port.clone().unbind();
-        match self.poll(|| (port.get().waker(self.key), Some(port.clone_ref(py)))) {
-            Step::Ready(verdict) => {
-                self.inside().stage = Stage::Settled(verdict);
-                true
-            }
-            Step::Pending => false,
-        }
+        self.keep(self.poll(|| (port.get().waker(self.key), Some(port.clone_ref(py)))))
     }
 
     /// While a cancellation is seen through: whether Rust has ended.
@@ -299,13 +308,7 @@ impl Operation {
         if matches!(self.inside().stage, Stage::Settled(_) | Stage::Over) {
             return true;
         }
-        match self.poll(|| (Waker::noop().clone(), None)) {
-            Step::Ready(verdict) => {
-                self.inside().stage = Stage::Settled(verdict);
-                true
-            }
-            Step::Pending => false,
-        }
+        self.keep(self.poll(|| (Waker::noop().clone(), None)))
     }
 
     /// Another future to yield while the wait goes on.

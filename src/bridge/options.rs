@@ -14,6 +14,7 @@ use crate::lifecycle::log;
 use crate::link::Config;
 use crate::link::conversation::Resync;
 use crate::link::opener::Opener;
+use crate::transport::serial::{Parity, StopBits};
 
 /// A link's configuration, and what only its face needs.
 pub(super) struct Common {
@@ -66,4 +67,26 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
         log: log(),
     };
     Ok(Common { config, text: get(options, "text")?, turn: span(get(options, "turn")?)? })
+}
+
+/// pyserial's letters.
+pub(super) fn parity_of(letter: &str) -> PyResult<Parity> {
+    match letter {
+        "N" => Ok(Parity::None),
+        "E" => Ok(Parity::Even),
+        "O" => Ok(Parity::Odd),
+        "M" => Ok(Parity::Mark),
+        "S" => Ok(Parity::Space),
+        other => Err(PyValueError::new_err(format!("parity is one of N, E, O, M, S, not {other:?}"))),
+    }
+}
+
+/// pyserial's numbers.
+pub(super) fn stop_bits_of(number: f64) -> PyResult<StopBits> {
+    match number {
+        1.0 => Ok(StopBits::One),
+        1.5 => Ok(StopBits::OnePointFive),
+        2.0 => Ok(StopBits::Two),
+        other => Err(PyValueError::new_err(format!("stopbits is 1, 1.5 or 2, not {other}"))),
+    }
 }

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::doorbell::Doorbell;
+use super::inside::Inside;
 
 /// How many waits are resumed in one go; the rest get the next turn of the loop, so that it stays responsive.
 const BATCH: usize = 256;
@@ -141,6 +142,7 @@ impl Port {
 
     /// Resumes the waits that were rung. Called by the loop when the descriptor is readable.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let _inside = Inside::enter(py);
         self.shared.bell.silence();
         self.shared.armed.store(false, Ordering::SeqCst);
         let mut keys = std::mem::take(&mut *self.shared.ready()).into_iter();

@@ -58,10 +58,17 @@ pub(super) struct PyPattern(pub(super) Regex);
 #[pymethods]
 impl PyPattern {
     #[new]
-    #[pyo3(signature = (pattern, ignore_case=false, multi_line=false, dot_all=false, verbose=false))]
-    fn new(pattern: &str, ignore_case: bool, multi_line: bool, dot_all: bool, verbose: bool) -> PyResult<PyPattern> {
+    #[pyo3(signature = (pattern, utf8, ignore_case=false, multi_line=false, dot_all=false, verbose=false))]
+    fn new(
+        pattern: &str,
+        utf8: bool,
+        ignore_case: bool,
+        multi_line: bool,
+        dot_all: bool,
+        verbose: bool,
+    ) -> PyResult<PyPattern> {
         RegexBuilder::new(pattern)
-            .unicode(false)
+            .unicode(utf8)
             .case_insensitive(ignore_case)
             .multi_line(multi_line)
             .dot_matches_new_line(dot_all)

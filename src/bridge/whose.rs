@@ -1,7 +1,6 @@
 //! Whose await it is: a trio task's, an asyncio loop's, or a thread's that blocks.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
@@ -10,10 +9,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
 use super::errors::to_python;
+use super::inside::Inside;
 use super::port::Port;
 use crate::error::LinkError;
 use crate::lifecycle;
-use crate::nursery::thread::Parker;
 
 thread_local! {
     static BLOCKING: Cell<bool> = const { Cell::new(false) };
@@ -93,18 +92,7 @@ pub(super) fn block_on(
     if lifecycle::is_forked() {
         return Err(to_python(py, &LinkError::Forked, false));
     }
-    if lifecycle::is_ending()
-        && py.import("threading")?.call_method0("current_thread")?.getattr("daemon")?.is_truthy()?
-    {
-        // A daemon thread that asks while the interpreter is taken down would be killed inside a call of ours, which aborts the process
-        // (CPython before 3.14 ends such threads by unwinding). It waits here for the end instead.
-        py.detach(|| {
-            let parker = Parker::here();
-            loop {
-                parker.nap(Duration::MAX);
-            }
-        });
-    }
+    let _inside = Inside::enter(py);
     let coroutine = function.call(args, kwargs)?;
     let before = BLOCKING.replace(true);
     let outcome = coroutine.call_method1(intern!(py, "send"), (py.None(),));

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use super::errors::to_python;
 use super::label::Label;
 use super::operation::{Operation, Start};
-use super::options::{Common, common};
+use super::options::{Common, common, parity_of, stop_bits_of};
 use super::stream::Stream;
 use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
 use crate::error::LinkError;
@@ -22,7 +22,7 @@ use crate::link::session::Wish;
 use crate::link::ticket::Pending;
 use crate::link::{Held, Link, Tether};
 use crate::transport::ports::Usb;
-use crate::transport::serial::{Parity, SerialSettings, StopBits};
+use crate::transport::serial::SerialSettings;
 
 /// Of a USB adapter: vid, pid, serial number, interface.
 type Identity = (Option<u16>, Option<u16>, Option<String>, Option<u8>);
@@ -120,20 +120,7 @@ impl Wire {
         rts: Option<bool>,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Wire> {
-        let parity = match parity {
-            "N" => Parity::None,
-            "E" => Parity::Even,
-            "O" => Parity::Odd,
-            "M" => Parity::Mark,
-            "S" => Parity::Space,
-            other => return Err(PyValueError::new_err(format!("parity is one of N, E, O, M, S, not {other:?}"))),
-        };
-        let stopbits = match stopbits {
-            1.0 => StopBits::One,
-            1.5 => StopBits::OnePointFive,
-            2.0 => StopBits::Two,
-            other => return Err(PyValueError::new_err(format!("stopbits is 1, 1.5 or 2, not {other}"))),
-        };
+        let (parity, stopbits) = (parity_of(parity)?, stop_bits_of(stopbits)?);
         let settings =
             SerialSettings { baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, exclusive, dtr, rts };
         let port = match (path, usb) {
@@ -293,10 +280,23 @@ impl Wire {
         self.job(self.label("discarding input"), What::Discard, None, None, None)
     }
 
-    /// Takes the line for an exchange; its number is the value.
-    #[pyo3(signature = (limit, turn))]
-    fn open_talk(&self, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
-        self.job(self.label("an exchange"), What::Talk, None, limit, turn)
+    /// Takes the line for an exchange begun at `place`; its number is the value.
+    #[pyo3(signature = (place, limit, turn))]
+    fn open_talk(&self, place: &str, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
+        self.job(self.label("an exchange"), What::Talk { place: Arc::from(place) }, None, limit, turn)
+    }
+
+    /// Waits for what is owed to the waits of exchange `talk` that were given up, and drops it.
+    fn catch_up(&self, talk: u64) -> PyResult<Operation> {
+        self.job(self.label("catching up"), What::CatchUp, Some(talk), None, None)
+    }
+
+    /// The error for a message that Python could not make sense of.
+    #[pyo3(signature = (why, heard, command))]
+    fn unreadable(&self, py: Python<'_>, why: String, heard: Vec<u8>, command: Option<Vec<u8>>) -> PyErr {
+        let now = lifecycle::started().map(|engine| engine.clock().now());
+        let error = self.link().unreadable(why, heard.into(), command.map(Bytes::from), now);
+        self.raise(py, &error)
     }
 
     /// Gives the line back. Does not wait, and does nothing if the link is closed.

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr_iter, memchr2_iter, memchr3_iter};
 
-use super::{BadFraming, BadMessage, FrameError};
+use super::{BadFraming, BadMessage, FrameError, Message};
 use crate::error::Shown;
 
 const LF: &[u8] = b"\n";
@@ -128,7 +128,7 @@ impl Lines {
         Ok([body, added].concat().into())
     }
 
-    pub(super) fn take(&self, received: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+    pub(super) fn cut(&self, received: &mut BytesMut) -> Result<Option<Message>, FrameError> {
         let window = received.get(..self.window).unwrap_or(received);
         let Some((end, terminator)) = self.first_end(window) else {
             if received.len() < self.window {
@@ -139,16 +139,15 @@ impl Lines {
             return Err(self.too_long(&received.split_to(self.max_length)));
         };
         let body = body_length(window, end, terminator);
-        let mut message = received.split_to(end);
+        let wire = received.split_to(end);
         if body > self.max_length {
             // A short terminator can end a body that is too long within the window of a longer one: then all of the
             // line goes.
-            return Err(self.too_long(&message));
+            return Err(self.too_long(&wire));
         }
-        if !self.keep {
-            message.truncate(body);
-        }
-        Ok(Some(message.freeze()))
+        let wire = wire.freeze();
+        let body = if self.keep { wire.clone() } else { wire.slice(..body) };
+        Ok(Some(Message { body, wire }))
     }
 
     /// Just past the first terminator in `stream`, and which it is.

@@ -39,8 +39,16 @@ impl Framing {
     /// # Errors
     /// What came cannot be a message. The offending bytes are removed; take again for what follows them.
     pub fn take(&self, received: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        Ok(self.cut(received)?.map(|message| message.body))
+    }
+
+    /// The same, with the bytes that made the message, for whoever may have to put them back.
+    ///
+    /// # Errors
+    /// As [`Framing::take`].
+    pub fn cut(&self, received: &mut BytesMut) -> Result<Option<Message>, FrameError> {
         match self {
-            Framing::Lines(lines) => lines.take(received),
+            Framing::Lines(lines) => lines.cut(received),
         }
     }
 
@@ -57,6 +65,15 @@ impl Framing {
             Framing::Lines(lines) => lines.hint(heard),
         }
     }
+}
+
+/// A message that was taken out of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it says.
+    pub body: Bytes,
+    /// As it came, with its end.
+    pub wire: Bytes,
 }
 
 impl From<Lines> for Framing {

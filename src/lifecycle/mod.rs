@@ -45,7 +45,6 @@ pub struct Engine {
 static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
 static FORKED: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
-static OVER: AtomicBool = AtomicBool::new(false);
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// How many Rust panics this process has seen.
@@ -212,21 +211,6 @@ pub fn shut_down() -> Vec<String> {
     }
     let census = nursery.census().alive();
     census.iter().skip(1).map(|entry| entry.name.to_string()).collect()
-}
-
-/// Whether the end of the process has begun.
-pub fn is_ending() -> bool {
-    ENDING.load(Ordering::SeqCst)
-}
-
-/// The interpreter is about to be taken down: whoever is blocked now belongs to a daemon thread, and stays where it is.
-pub fn leave_daemons() {
-    OVER.store(true, Ordering::SeqCst);
-}
-
-/// Whether nobody may go back to Python any more.
-pub fn is_over() -> bool {
-    OVER.load(Ordering::SeqCst)
 }
 
 /// Before a fork: nothing else may change the register of descriptors until it is over.

@@ -7,8 +7,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,7 +15,6 @@ use tokio::sync::mpsc;
 
 use super::conversation::Conversation;
 use super::job::{Closing, Request};
-use super::ticket::Gauge;
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
 
@@ -42,7 +39,6 @@ pub struct Actor {
     clock: Clock,
     timer: Timer,
     pace: Pace,
-    gauge: Arc<Gauge>,
     told_to_close: Option<Closing>,
 }
 
@@ -56,17 +52,16 @@ enum Event {
 }
 
 impl Actor {
-    /// An actor for an open pipe. `gauge` shows others what goes on.
+    /// An actor for an open pipe.
     pub fn new(
         pipe: Box<dyn Transport>,
         conversation: Conversation,
         inbox: mpsc::UnboundedReceiver<Request>,
         clock: Clock,
-        gauge: Arc<Gauge>,
     ) -> Actor {
         let timer = clock.timer();
         let pace = Pace { speed: pipe.bytes_per_second(), empty_at: clock.now(), retry_at: Moment::NEVER };
-        Actor { pipe, conversation, inbox, clock, timer, pace, gauge, told_to_close: None }
+        Actor { pipe, conversation, inbox, clock, timer, pace, told_to_close: None }
     }
 
     /// Runs until told to close, or until the port is lost.
@@ -169,8 +164,7 @@ impl Actor {
         if self.conversation.take_discard() {
             self.pipe.discard_input();
         }
-        self.gauge.busy.store(!self.conversation.is_idle(), Ordering::Relaxed);
-        self.gauge.show(self.conversation.counts());
+        self.conversation.show();
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,11 +19,12 @@ use regex::bytes::Regex;
 use tokio::sync::mpsc;
 
 use super::job::{Ending, Job, Request, Sink, Want, What};
+use super::loans::Loan;
 use super::output::{Frame, Output, Owner};
 use super::poll::Polls;
 use super::queue::Queue;
 use super::talk::Talk;
-use super::ticket::{Answer, Counts, Heard, Lent, Verdict};
+use super::ticket::{Counts, Gauge, Heard, Verdict};
 use super::trace::Trace;
 use super::unasked::Unasked;
 use crate::clock::{Moment, Stamp};
@@ -108,6 +110,14 @@ pub(super) struct Waiting {
     /// None while it has not got its turn.
     pub(super) deadline: Option<Moment>,
     pub(super) skipped: Vec<Heard>,
+    /// What was taken from the input for it, as it came.
+    pub(super) taken: Vec<Bytes>,
+}
+
+impl Waiting {
+    pub(super) fn new(job: Job, deadline: Option<Moment>) -> Waiting {
+        Waiting { job, deadline, skipped: Vec::new(), taken: Vec::new() }
+    }
 }
 
 /// See the module.
@@ -128,20 +138,22 @@ pub struct Conversation {
     /// The line is to be quiet before the next question, until this at the latest.
     pub(super) settling: Option<Moment>,
     pub(super) reads: VecDeque<Waiting>,
-    pub(super) lent: VecDeque<(u64, Lent)>,
+    pub(super) lent: VecDeque<Loan>,
     pub(super) unasked: Unasked,
     pub(super) polls: Polls,
     pub(super) counts: Counts,
+    /// What others see of it.
+    gauge: Arc<Gauge>,
     pub(super) discard: bool,
 }
 
 impl Conversation {
-    /// A conversation in which nothing has been said. `myself` is the actor's own mailbox; `counts` go on from there.
+    /// A conversation in which nothing has been said. `myself` is the actor's own mailbox; The counts go on from those of `gauge`.
     pub fn new(
         rules: Rules,
         trace: Arc<Trace>,
         myself: mpsc::UnboundedSender<Request>,
-        counts: Counts,
+        gauge: Arc<Gauge>,
     ) -> Conversation {
         Conversation {
             rules,
@@ -159,7 +171,8 @@ impl Conversation {
             lent: VecDeque::new(),
             unasked: Unasked::default(),
             polls: Polls::default(),
-            counts,
+            counts: gauge.counts(),
+            gauge,
             discard: false,
         }
     }
@@ -204,10 +217,10 @@ impl Conversation {
         }
         match &job.what {
             What::Send { urgent: true, .. } => self.send(job, now),
-            What::Read(_) => self.reads.push_back(Waiting { job, deadline: None, skipped: Vec::new() }),
+            What::Read(_) => self.reads.push_back(Waiting::new(job, None)),
             What::Receive { .. } => {
                 let deadline = Some(job.asked + job.limit);
-                self.unasked.receives.push_back(Waiting { job, deadline, skipped: Vec::new() });
+                self.unasked.receives.push_back(Waiting::new(job, deadline));
             }
             _ => self.queue.push(job),
         }
@@ -236,51 +249,15 @@ impl Conversation {
             self.confirm(waiting.job, Effect::NeverStarted, now.moment, None);
         } else if let Some(waiting) = self.withdraw_from_talk(id) {
             self.confirm(waiting.job, Effect::Unconfirmed, now.moment, None);
-        } else if let Some(index) = self.lent.iter().position(|(lent, _)| *lent == id) {
-            if let Some((_, lent)) = self.lent.remove(index) {
-                self.take_back(&lent);
-            }
-        }
-    }
-
-    /// Bytes that were read for an await that was cancelled go back to the front.
-    fn take_back(&mut self, lent: &Lent) {
-        let about = Box::new(self.evidence(None, None, Bytes::new(), Moment::NEVER));
-        match lent.take_back(about) {
-            Some(Answer::Bytes(bytes)) => {
-                let rest = std::mem::take(&mut self.input);
-                self.input = BytesMut::from(bytes);
-                self.input.unsplit(rest);
-            }
-            Some(Answer::Message(heard, skipped)) => match &mut self.current {
-                Some(Current::Talk(talk)) => talk.put_back(heard, skipped),
-                _ => self.unasked.put_back(heard),
-            },
-            _ => {}
-        }
-    }
-
-    /// Whether a lent value still waits to be claimed; whoever comes next then has to wait too, or two readers could swap their bytes.
-    pub(super) fn is_lending(&mut self) -> bool {
-        while let Some((_, lent)) = self.lent.front() {
-            if lent.is_unclaimed(&self.myself) {
-                return true;
-            }
-            self.lent.pop_front();
-        }
-        false
-    }
-
-    /// Gives a value that can be taken back while it is unclaimed.
-    pub(super) fn lend(&mut self, job: Job, answer: Answer) {
-        let id = job.id;
-        if let Sink::Ticket(reply) = job.reply {
-            self.lent.push_back((id, reply.lend(answer)));
+        } else {
+            self.take_back(id, now);
         }
     }
 
     /// A job's verdict.
     pub(super) fn give(&mut self, job: Job, verdict: Verdict, now: Moment) {
+        // First, so that whoever is woken sees his own exchange counted and the link idle.
+        self.show();
         match job.reply {
             Sink::Ticket(reply) => reply.give(verdict),
             Sink::Poll(id) => self.polls.answered(id, verdict, now),
@@ -339,9 +316,9 @@ impl Conversation {
         }
         let receives = std::mem::take(&mut self.unasked.receives);
         jobs.extend(std::mem::take(&mut self.reads).into_iter().chain(receives).map(|waiting| (waiting.job, None)));
-        for (_, lent) in std::mem::take(&mut self.lent) {
+        for loan in std::mem::take(&mut self.lent) {
             // A value whose asker has left has nowhere to go back to; one that is merely unclaimed is still good.
-            lent.settle();
+            loan.settle();
         }
         for (job, started) in jobs {
             let about = self.about(&job, started, now.moment);
@@ -375,9 +352,10 @@ impl Conversation {
         !asking && self.debt.is_none() && !self.unasked.is_wanted() && self.polls.is_empty()
     }
 
-    /// What is known of the link without asking it.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    /// Shows others how things stand.
+    pub fn show(&self) {
+        self.gauge.busy.store(!self.is_idle(), Ordering::Relaxed);
+        self.gauge.show(&self.counts);
     }
 
     /// Whether the actor is to throw away what the kernel has read for us; asked once.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::conversation::{Conversation, Current, Debt, Owed};
 use super::job::{Want, What};
+use super::loans::Source;
 use super::ticket::{Answer, Heard};
 use super::trace::{Direction, Event};
 use crate::clock::{Moment, Stamp};
@@ -135,7 +136,7 @@ impl Conversation {
     fn serve_receives(&mut self, _at: Stamp) {
         while !self.is_lending() {
             let Some((waiting, heard)) = self.unasked.serve() else { return };
-            self.lend(waiting.job, Answer::Message(heard, Vec::new()));
+            self.lend(waiting.job, Answer::Message(heard, Vec::new()), Source::Unasked);
         }
     }
 
@@ -152,7 +153,7 @@ impl Conversation {
             let What::Read(want) = &waiting.job.what else { return };
             let Some(bytes) = cut(&mut self.input, want) else { return };
             if let Some(waiting) = self.reads.pop_front() {
-                self.lend(waiting.job, Answer::Bytes(bytes));
+                self.lend(waiting.job, Answer::Bytes(bytes.clone()), Source::Wire(bytes));
             }
         }
     }

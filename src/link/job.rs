@@ -91,14 +91,16 @@ pub enum Sink {
 pub enum What {
     /// Write a command, give back the reply to it.
     Query { command: Bytes, frame: Bytes, framing: Framing },
-    /// Hold the line for a conversation.
-    Talk,
+    /// Hold the line for a conversation. `place`: where it was begun.
+    Talk { place: Arc<str> },
     /// Write.
     Send { command: Bytes, frame: Bytes, urgent: bool, raw: bool },
     /// The next message that was not a reply (in an exchange: that came); others than `pattern` are passed over.
     Receive { pattern: Option<Regex>, framing: Option<Framing> },
     /// Raw bytes.
     Read(Want),
+    /// In an exchange: wait for what its waits that were given up are owed, and drop it.
+    CatchUp,
     /// Throw away what has come and was not read.
     Discard,
 }

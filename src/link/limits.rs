@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::conversation::{Asked, Conversation, Current, Waiting};
+use super::conversation::{Asked, Conversation, Current, Owed, Waiting};
 use super::job::{Job, What};
 use super::output::Owner;
 use crate::clock::{Moment, Stamp};
@@ -45,8 +45,7 @@ impl Conversation {
             self.resync_failed(now);
         }
         if self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until <= moment) {
-            self.trace.note(now, "the owed reply did not come");
-            self.debt = None;
+            self.end_debt(now);
             self.restore_stale(moment);
         }
         for job in self.queue.impatient(moment) {
@@ -62,6 +61,17 @@ impl Conversation {
         }
         self.expire_waiting(moment);
         self.hear(now);
+    }
+
+    /// What is owed has not come, as far as can be told.
+    fn end_debt(&mut self, now: Stamp) {
+        let Some(debt) = self.debt.take() else { return };
+        if matches!(debt.owed.front(), Some(Owed::Anything)) {
+            // Whatever it was, it is over when the line is quiet.
+            self.settling = Some(now.moment + self.rules.drain);
+        } else {
+            self.trace.note(now, "the owed reply did not come");
+        }
     }
 
     fn expire_waiting(&mut self, now: Moment) {
@@ -126,7 +136,8 @@ impl Conversation {
             }
             (Some(Current::Talk(talk)), _) => {
                 format!(
-                    "an exchange has had the line for {} s; the turn did not come within {waited} s",
+                    "the exchange begun {} has had the line for {} s; the turn did not come within {waited} s",
+                    talk.place,
                     Seconds(now.since(talk.opened))
                 )
             }

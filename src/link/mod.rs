@@ -9,6 +9,7 @@ pub mod feed;
 mod hearing;
 pub mod job;
 mod limits;
+mod loans;
 pub mod opener;
 mod output;
 mod poll;
@@ -22,6 +23,7 @@ mod turns;
 mod unasked;
 
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,6 +127,8 @@ pub struct Link {
     /// The last events on its wire.
     pub trace: Arc<Trace>,
     phase: Mutex<Phase>,
+    /// How often it was stopped: a setup that began before a stop ends with it.
+    stops: AtomicU64,
     gauge: Arc<Gauge>,
 }
 
@@ -132,7 +136,13 @@ impl Link {
     /// A closed link; nothing is touched yet.
     pub fn new(config: Config) -> Arc<Link> {
         let trace = Arc::new(Trace::new(config.trace));
-        Arc::new(Link { config, trace, phase: Mutex::new(Phase::Closed), gauge: Arc::default() })
+        Arc::new(Link {
+            config,
+            trace,
+            phase: Mutex::new(Phase::Closed),
+            stops: AtomicU64::new(0),
+            gauge: Arc::default(),
+        })
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -194,6 +204,17 @@ impl Link {
 
     fn busy(&self, why: String) -> LinkError {
         LinkError::Busy { about: self.about(None), why }
+    }
+
+    /// The error for a reply that was heard whole, and made no sense to its asker.
+    pub fn unreadable(&self, why: String, heard: Bytes, command: Option<Bytes>, now: Option<Moment>) -> LinkError {
+        let mut about = self.about(command);
+        about.heard = heard;
+        if let Some(now) = now {
+            about.elapsed = self.trace.last_written().map(|written| now.since(written));
+            about.tail = self.trace.tail(now);
+        }
+        LinkError::Frame { about, why }
     }
 
     fn open_failed(&self, cause: OpenError, port: &str, elapsed: Duration) -> LinkError {

@@ -125,7 +125,7 @@ impl Run {
                     pipe.discard_input();
                 }
                 let conversation = link.new_conversation(&session, clock.stamp(), berth.is_some());
-                let mut actor = Actor::new(pipe, conversation, inbox, clock.clone(), link.gauge.clone());
+                let mut actor = Actor::new(pipe, conversation, inbox, clock.clone());
                 link.enter(&session, Phase::Open(session.clone()));
                 opened.send_replace(Some(Ok(())));
                 let end = actor.run().await;
@@ -334,10 +334,9 @@ async fn close_on_thread(
 
 impl Link {
     fn new_conversation(&self, session: &Session, now: Stamp, is_device: bool) -> Conversation {
-        let counts = self.gauge.counts();
-        let before = counts.last.is_some();
+        let before = self.gauge.counts().last.is_some();
         let mut conversation =
-            Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), counts);
+            Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), self.gauge.clone());
         if is_device || before {
             // What the session before was told may still be on its way.
             conversation.settle_first(now);

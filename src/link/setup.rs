@@ -13,7 +13,7 @@ use super::berths::Berths;
 use super::job::Closing;
 use super::opener::Place;
 use super::session::{Run, Session, Wish};
-use super::ticket::{Answer, Pending, Reply, Ticket, Verdict, next_id, ticket};
+use super::ticket::{Answer, Pending, Ticket, Verdict, next_id, ticket};
 use super::{Link, Phase};
 use crate::error::{Effect, Evidence, LinkError, Seconds};
 use crate::nursery::outcome::{Ended, Fault};
@@ -34,18 +34,43 @@ impl Link {
         let (ticket, reply) = ticket(next_id(), &self.config.name, None);
         let token = CancellationToken::new();
         let share: Arc<Share> = Arc::default();
-        let work = set_up(self.clone(), place.clone(), berths.clone(), wish, token.clone(), share.clone(), reply);
-        let name = format!("setup {}", self.config.name);
-        // A nursery that has ended drops the work, and with it the reply, which says that the link is closed.
-        let _ = place.nursery.spawn(
-            &name,
-            async {
-                work.await;
-                Ok(())
-            },
-            None,
-        );
-        Setup { ticket, token, share, undo: None, link: self.clone(), place: place.clone(), claimed: false }
+        let setup =
+            Setup { ticket, token, share, undo: None, link: self.clone(), place: place.clone(), claimed: false };
+        let stops = self.stops.load(Ordering::SeqCst);
+        // Here and now, on the caller's thread: a `stop()` that comes next has to find it.
+        let found = self.find(place, berths, &wish);
+        match found {
+            Found::Open(session) => {
+                setup.share.join(&session);
+                reply.give(Ok(Answer::Nothing));
+            }
+            Found::Refused(error) => reply.give(Err(error)),
+            Found::OnTheWay(_) | Found::Closing(_) => {
+                if let Found::OnTheWay(session) = &found {
+                    setup.share.join(session);
+                }
+                let work = Work {
+                    link: self.clone(),
+                    place: place.clone(),
+                    berths: berths.clone(),
+                    wish,
+                    token: setup.token.clone(),
+                    share: setup.share.clone(),
+                    stops,
+                };
+                let name = format!("setup {}", self.config.name);
+                // A nursery that has ended drops the work, and with it the reply, which says that the link is closed.
+                let _ = place.nursery.spawn(
+                    &name,
+                    async move {
+                        reply.give(work.to_the_end(found).await);
+                        Ok(())
+                    },
+                    None,
+                );
+            }
+        }
+        setup
     }
 
     /// Ends the link's session, whatever it is doing; the verdict comes when it is closed, or names what is stuck.
@@ -54,6 +79,7 @@ impl Link {
     pub fn stop(self: &Arc<Link>, place: &Place) -> Ticket {
         let (ticket, reply) = ticket(next_id(), &self.config.name, None);
         let (link, clock) = (self.clone(), place.clock().clone());
+        self.stops.fetch_add(1, Ordering::SeqCst);
         let session = {
             let mut phase = self.phase();
             let session = phase.session().cloned();
@@ -170,55 +196,73 @@ fn new_session(link: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish) ->
     (session, run)
 }
 
-async fn set_up(
+/// A setup under way.
+struct Work {
     link: Arc<Link>,
     place: Place,
     berths: Berths,
     wish: Wish,
     token: CancellationToken,
     share: Arc<Share>,
-    reply: Reply,
-) {
-    let cancelled = || Err(LinkError::Cancelled { effect: Effect::NeverStarted, about: link.about(None) });
-    loop {
-        let session = match link.find(&place, &berths, &wish) {
-            Found::Open(session) => {
-                share.join(&session);
-                return reply.give(Ok(Answer::Nothing));
-            }
-            Found::Refused(error) => return reply.give(Err(error)),
-            Found::OnTheWay(session) => session,
-            Found::Closing(session) => {
-                tokio::select! {
-                    () = session.over() => {
-                        // A session that was stopped while lost, or whose task was dropped, is closed by whoever comes next.
-                        link.enter(&session, Phase::Closed);
-                    }
-                    () = token.cancelled() => return reply.give(cancelled()),
+    /// How often the link had been stopped when this began.
+    stops: u64,
+}
+
+impl Work {
+    async fn to_the_end(&self, mut found: Found) -> Verdict {
+        loop {
+            let session = match found {
+                Found::Open(session) => {
+                    self.share.join(&session);
+                    return Ok(Answer::Nothing);
                 }
-                continue;
+                Found::Refused(error) => return Err(error),
+                Found::OnTheWay(session) => {
+                    if let Some(verdict) = self.see_open(&session).await {
+                        return verdict;
+                    }
+                    session
+                }
+                Found::Closing(session) => session,
+            };
+            tokio::select! {
+                () = session.over() => {}
+                () = self.token.cancelled() => return self.cancelled(),
             }
-        };
-        share.join(&session);
+            // A session that was stopped while lost, or whose task was dropped, is closed by whoever comes next.
+            self.link.enter(&session, Phase::Closed);
+            if self.link.stops.load(Ordering::SeqCst) != self.stops {
+                return Err(self.link.closed("it was stopped while it was being set up"));
+            }
+            found = self.link.find(&self.place, &self.berths, &self.wish);
+            if let Found::OnTheWay(session) = &found {
+                self.share.join(session);
+            }
+        }
+    }
+
+    /// Waits until `session` is open, or has failed to open. `None`: another is needed once this one is over.
+    async fn see_open(&self, session: &Arc<Session>) -> Option<Verdict> {
         let opened = tokio::select! {
             biased;
-            opened = opening(&session) => opened,
-            () = token.cancelled() => {
-                if share.leave() {
+            opened = opening(session) => opened,
+            () = self.token.cancelled() => {
+                if self.share.leave() {
                     session.close(Closing::Stopped);
                     session.over().await;
                 }
-                return reply.give(cancelled());
+                return Some(self.cancelled());
             }
         };
-        let Err(error) = opened else { return reply.give(Ok(Answer::Nothing)) };
+        let Err(error) = opened else { return Some(Ok(Answer::Nothing)) };
+        // Somebody else's setup may have been cancelled, and have taken this session for its own.
         let was_abandoned = session.abandoned.load(Ordering::SeqCst);
-        share.leave();
-        if !was_abandoned {
-            return reply.give(Err(error));
-        }
-        // Somebody else's setup was cancelled, and took this session for its own.
-        session.over().await;
+        self.share.leave();
+        if was_abandoned { None } else { Some(Err(error)) }
+    }
+
+    fn cancelled(&self) -> Verdict {
+        Err(LinkError::Cancelled { effect: Effect::NeverStarted, about: self.link.about(None) })
     }
 }
 

@@ -1,6 +1,7 @@
 //! An open exchange: the line belongs to one conversation until it is over. What it left unfetched is a debt.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use super::conversation::{Conversation, Current, Debt, Owed, Waiting};
 use super::hearing::cut;
 use super::job::{Ending, Job, What};
 use super::limits::take_first;
+use super::loans::Source;
 use super::output::{Owner, Sending};
 use super::ticket::{Answer, Heard};
 use crate::clock::{Moment, Stamp};
@@ -28,13 +30,15 @@ pub(super) struct Talk {
     /// A wait of this exchange was given up, by its deadline or by its asker: what it waited for may still come.
     unanswered: bool,
     owed_until: Moment,
+    /// When the last wait that was given up would have ended.
+    late_until: Moment,
     pub(super) asks: VecDeque<Waiting>,
-    /// Messages that were read for an await that was cancelled.
-    back: VecDeque<Heard>,
+    /// Where it was begun, in words.
+    pub(super) place: Arc<str>,
 }
 
 impl Talk {
-    pub(super) fn new(id: u64, opened: Moment, limit: Duration) -> Talk {
+    pub(super) fn new(id: u64, opened: Moment, limit: Duration, place: Arc<str>) -> Talk {
         Talk {
             id,
             opened,
@@ -44,8 +48,9 @@ impl Talk {
             command: None,
             unanswered: false,
             owed_until: opened,
+            late_until: opened,
             asks: VecDeque::new(),
-            back: VecDeque::new(),
+            place,
         }
     }
 
@@ -61,20 +66,18 @@ impl Talk {
         self.owed_until = self.deadline(started);
     }
 
-    pub(super) fn put_back(&mut self, heard: Heard, skipped: Vec<Heard>) {
-        self.back.push_front(heard);
-        for heard in skipped.into_iter().rev() {
-            self.back.push_front(heard);
-        }
+    /// What came for one who left is in the input again.
+    pub(super) fn owe_again(&mut self, owed: Option<Owed>) {
+        self.owed.extend(owed);
+        // It came before everything else that is owed.
+        self.owed.rotate_right(1.min(self.owed.len()));
     }
 
     /// A wait is given up: what it waited for is what is owed.
     fn still_owed(&mut self, waiting: &Waiting, link: Option<Framing>) {
-        for heard in waiting.skipped.iter().rev() {
-            self.back.push_front(heard.clone());
-        }
         self.unanswered = true;
         self.owed_until = self.owed_until.max(waiting.ends());
+        self.late_until = self.late_until.max(waiting.ends());
         let owed = match &waiting.job.what {
             // An exchange that never wrote is owed nothing.
             _ if self.started.is_none() => None,
@@ -102,6 +105,7 @@ impl Conversation {
 
     /// Something asked inside exchange `id`.
     pub(super) fn talk_job(&mut self, id: u64, job: Job, now: Stamp) {
+        let drain = self.rules.drain;
         let Some(talk) = self.talk_mut().filter(|talk| talk.id == id) else {
             let about = self.about(&job, None, now.moment);
             let why = "the exchange is over".to_owned();
@@ -110,9 +114,13 @@ impl Conversation {
         match &job.what {
             What::Receive { .. } | What::Read(_) => {
                 let deadline = Some((now.moment + job.limit).min(talk.deadline(now.moment)));
-                talk.asks.push_back(Waiting { job, deadline, skipped: Vec::new() });
+                talk.asks.push_back(Waiting::new(job, deadline));
             }
-            What::Query { .. } | What::Talk | What::Discard | What::Send { .. } => self.send(job, now),
+            What::CatchUp => {
+                let deadline = Some(talk.late_until + drain);
+                talk.asks.push_back(Waiting::new(job, deadline));
+            }
+            What::Query { .. } | What::Talk { .. } | What::Discard | What::Send { .. } => self.send(job, now),
         }
     }
 
@@ -124,37 +132,64 @@ impl Conversation {
         let Some(Current::Talk(talk)) = &mut self.current else { return false };
         let Some(waiting) = talk.asks.front_mut() else { return false };
         let answer = match &waiting.job.what {
-            What::Read(want) => cut(&mut self.input, want).map(|bytes| Ok(Answer::Bytes(bytes))),
+            What::CatchUp => return self.catch_up(at),
+            What::Read(want) => cut(&mut self.input, want).map(|bytes| {
+                waiting.taken.push(bytes.clone());
+                Ok(Answer::Bytes(bytes))
+            }),
             What::Receive { pattern, framing } => {
                 let Some(framing) = framing.as_ref().or(self.rules.framing.as_ref()) else { return false };
-                let next = match talk.back.pop_front() {
-                    Some(heard) => Ok(Some(heard)),
-                    None => framing.take(&mut self.input).map(|body| body.map(|body| Heard { body, at })),
-                };
-                match next {
+                match framing.cut(&mut self.input) {
                     Ok(None) => None,
-                    Ok(Some(heard)) if pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&heard.body)) => {
-                        waiting.skipped.push(heard);
-                        return true;
+                    Ok(Some(message)) => {
+                        waiting.taken.push(message.wire);
+                        let heard = Heard { body: message.body, at };
+                        if pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&heard.body)) {
+                            waiting.skipped.push(heard);
+                            return true;
+                        }
+                        Some(Ok(Answer::Message(heard, std::mem::take(&mut waiting.skipped))))
                     }
-                    Ok(Some(heard)) => Some(Ok(Answer::Message(heard, std::mem::take(&mut waiting.skipped)))),
                     Err(error) => Some(Err(error.to_string())),
                 }
             }
             _ => None,
         };
         let Some(answer) = answer else { return false };
-        talk.owed.pop_front();
+        let owed = talk.owed.pop_front();
+        let id = talk.id;
         let Some(waiting) = talk.asks.pop_front() else { return false };
         match answer {
             Ok(answer) => {
                 self.counts.exchanges += 1;
-                self.lend(waiting.job, answer);
+                self.lend(waiting.job, answer, Source::Talk { id, taken: waiting.taken, owed });
             }
             Err(why) => {
+                // What was passed over on the way to it can still be received.
+                self.unread(&waiting.taken);
                 let about = self.about(&waiting.job, None, at.moment);
                 self.give(waiting.job, Err(LinkError::Frame { about, why }), at.moment);
             }
+        }
+        true
+    }
+
+    /// Drops one of the answers that waits which were given up are owed; when all have come, the exchange is in step again.
+    fn catch_up(&mut self, at: Stamp) -> bool {
+        let Some(Current::Talk(talk)) = &mut self.current else { return false };
+        if talk.unanswered
+            && let Some(owed) = talk.owed.front()
+        {
+            let Some((late, whole)) = owed.take(&mut self.input) else { return false };
+            if whole {
+                talk.owed.pop_front();
+            }
+            self.drop_late(late, at);
+            return true;
+        }
+        talk.unanswered = false;
+        if let Some(waiting) = talk.asks.pop_front() {
+            self.give(waiting.job, Ok(Answer::Nothing), at.moment);
         }
         true
     }
@@ -165,6 +200,7 @@ impl Conversation {
         let talk = self.talk_mut()?;
         let waiting = take_first(&mut talk.asks, |waiting| waiting.job.id == id)?;
         talk.still_owed(&waiting, link);
+        self.unread(&waiting.taken);
         Some(waiting)
     }
 
@@ -173,10 +209,18 @@ impl Conversation {
         while let Some(waiting) =
             self.talk_mut().and_then(|talk| take_first(&mut talk.asks, |waiting| waiting.ends() <= now))
         {
-            if let Some(talk) = self.talk_mut() {
-                talk.still_owed(&waiting, link.clone());
+            let Some(talk) = self.talk_mut() else { return };
+            if matches!(waiting.job.what, What::CatchUp) {
+                talk.owed.clear();
+                talk.unanswered = false;
+                let at = self.at(now);
+                self.trace.note(at, "the owed reply did not come");
+                self.give(waiting.job, Ok(Answer::Nothing), now);
+                continue;
             }
-            let command = self.talk_mut().and_then(|talk| talk.command.clone());
+            talk.still_owed(&waiting, link.clone());
+            let command = talk.command.clone();
+            self.unread(&waiting.taken);
             let mut about = self.about(&waiting.job, None, now);
             about.command = command;
             let hint = match &waiting.job.what {
@@ -201,6 +245,7 @@ impl Conversation {
         {
             talk.sent(command.clone(), owed, sending.started.unwrap_or(sending.job.asked));
             talk.unanswered = true;
+            talk.late_until = talk.late_until.max(sending.deadline);
         }
         Effect::Unconfirmed
     }
@@ -220,35 +265,57 @@ impl Conversation {
                 self.over(sending.job, now);
             }
         }
-        while let Some(waiting) = talk.asks.pop_front() {
+        while let Some(waiting) = talk.asks.pop_back() {
             talk.still_owed(&waiting, framing.clone());
+            self.unread(&waiting.taken);
             self.over(waiting.job, now);
         }
-        // Read for an await that was cancelled, or not read at all: then what was to come is there.
-        let has_come = !talk.back.is_empty() || !self.input.is_empty();
-        for heard in talk.back {
-            self.trace.note(now, format!("not fetched: {}", Shown(&heard.body)));
-        }
-        let mut owed = VecDeque::new();
-        if ending != Ending::Clean || talk.unanswered {
-            owed.append(&mut talk.owed);
-        }
-        if ending == Ending::Cancelled && owed.is_empty() && talk.started.is_some() && !has_come {
-            // Cut short between two messages: nobody knows whether another was to come.
-            owed.push_back(answer());
-        }
-        if ending != Ending::Clean && owed.is_empty() && !self.input.is_empty() {
-            let rest = super::turns::taken(&mut self.input);
-            self.drop_late(rest, now);
-        }
-        if !owed.is_empty() {
-            let until = talk.owed_until.max(now.moment) + self.rules.drain;
-            self.debt = Some(Debt { owed, command: talk.command, until, unwritten: self.output.has_orphan() });
-        } else if ending != Ending::Clean && talk.started.is_some() {
-            self.settling = Some(now.moment + self.rules.drain);
+        if ending == Ending::Clean && !talk.unanswered {
+            self.leave_cleanly(&talk, now);
+        } else {
+            self.leave_owed(*talk, ending, now);
         }
         self.restore_stale(now.moment);
         self.hear(now);
+    }
+
+    /// What its body did not fetch it did not want, and nobody else asked for it.
+    fn leave_cleanly(&mut self, talk: &Talk, now: Stamp) {
+        let mut more_to_come = !talk.owed.is_empty();
+        if let Some(framing) = self.rules.framing.clone() {
+            while let Ok(Some(body)) = framing.take(&mut self.input) {
+                self.trace.note(now, format!("not fetched: {}", Shown(&body)));
+            }
+            more_to_come |= !self.input.is_empty();
+        }
+        if more_to_come {
+            // Whether its last words have an answer is not known: one that is on its way must not be the next question's.
+            let until = now.moment + self.rules.settle;
+            let owed = VecDeque::from([Owed::Anything]);
+            self.debt = Some(Debt { owed, command: None, until, unwritten: self.output.has_orphan() });
+        }
+    }
+
+    /// It was cut short, or failed, or gave up on an answer: what it is owed is the link's debt.
+    fn leave_owed(&mut self, mut talk: Talk, ending: Ending, now: Stamp) {
+        let framing = self.rules.framing.clone();
+        // Not all of it was read: then what was to come is there.
+        if ending == Ending::Cancelled && talk.owed.is_empty() && talk.started.is_some() && self.input.is_empty() {
+            // Cut short between two messages: nobody knows whether another was to come.
+            talk.owed.push_back(framing.map_or(Owed::Anything, Owed::Message));
+        }
+        if talk.owed.is_empty() {
+            if !self.input.is_empty() {
+                let rest = super::turns::taken(&mut self.input);
+                self.drop_late(rest, now);
+            }
+            if talk.started.is_some() {
+                self.settling = Some(now.moment + self.rules.drain);
+            }
+            return;
+        }
+        let until = talk.owed_until.max(now.moment) + self.rules.drain;
+        self.debt = Some(Debt { owed: talk.owed, command: talk.command, until, unwritten: self.output.has_orphan() });
     }
 
     fn over(&mut self, job: Job, now: Stamp) {

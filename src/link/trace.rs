@@ -90,6 +90,11 @@ impl Trace {
         self.ring().iter().cloned().collect()
     }
 
+    /// When something was written last, as far as is known.
+    pub fn last_written(&self) -> Option<Moment> {
+        self.ring().iter().rev().find(|event| event.direction == Direction::Out).map(|event| event.at.moment)
+    }
+
     /// The last few as readable lines, timed against `now`.
     pub fn tail(&self, now: Moment) -> Vec<String> {
         let ring = self.ring();

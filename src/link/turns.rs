@@ -1,6 +1,7 @@
 //! Turn-taking: who has the line next, and what is owed first.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,6 +12,9 @@ use super::talk::Talk;
 use super::ticket::{Answer, next_id};
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError, Shown};
+
+/// Even who waits for no time at all has his first byte written, if the line takes it.
+const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
 
 impl Conversation {
     /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
@@ -31,7 +35,9 @@ impl Conversation {
         if self.debt.is_some() {
             // Something that expects no answer need not wait for an answer.
             let free = self.queue.iter().find(|job| !expects_reply(job)).map(|job| job.id);
-            let resync = self.rules.resync.is_some() && self.debt.as_ref().is_some_and(|debt| !debt.unwritten);
+            let brief = now.moment + self.rules.settle;
+            let resync = self.rules.resync.is_some()
+                && self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until > brief);
             return free.or_else(|| if resync { self.queue.front().map(|job| job.id) } else { None });
         }
         if self.quiet_at(now.moment) > now.moment {
@@ -75,12 +81,12 @@ impl Conversation {
         match &job.what {
             What::Query { frame, .. } => {
                 self.output.push(Frame::new(frame.clone(), Owner::Query(job.id)));
-                let deadline = now.moment + job.limit;
+                let deadline = now.moment + job.limit.max(TO_BE_WRITTEN);
                 let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
                 self.current = Some(Current::Query(Box::new(asked)));
             }
-            What::Talk => {
-                let talk = Talk::new(job.id, now.moment, job.limit);
+            What::Talk { place } => {
+                let talk = Talk::new(job.id, now.moment, job.limit, place.clone());
                 self.current = Some(Current::Talk(Box::new(talk)));
                 let id = job.id;
                 self.give(job, Ok(Answer::Number(id)), now.moment);
@@ -89,7 +95,7 @@ impl Conversation {
                 self.discard(now);
                 self.give(job, Ok(Answer::Nothing), now.moment);
             }
-            What::Send { .. } | What::Read(_) | What::Receive { .. } => self.send(job, now),
+            What::Send { .. } | What::Read(_) | What::Receive { .. } | What::CatchUp => self.send(job, now),
         }
     }
 
@@ -122,7 +128,7 @@ impl Conversation {
     pub(super) fn send(&mut self, job: Job, now: Stamp) {
         let What::Send { frame, urgent, .. } = &job.what else { return };
         let (frame, urgent) = (frame.clone(), *urgent);
-        let deadline = now.moment + job.limit;
+        let deadline = now.moment + job.limit.max(TO_BE_WRITTEN);
         let sending = Owner::Send(Box::new(Sending { job, deadline, started: None }));
         if urgent {
             self.output.push_urgent(Frame::new(frame, sending), now.moment);
@@ -257,7 +263,7 @@ impl Conversation {
 
 /// Whether a job has the line until it was answered.
 pub(super) fn expects_reply(job: &Job) -> bool {
-    matches!(job.what, What::Query { .. } | What::Talk)
+    matches!(job.what, What::Query { .. } | What::Talk { .. })
 }
 
 fn question(poll: &Poll, now: Moment) -> Job {

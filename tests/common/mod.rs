@@ -167,6 +167,10 @@ pub(crate) fn send(message: &str, urgent: bool) -> What {
     What::Send { command: Bytes::copy_from_slice(message.as_bytes()), frame, urgent, raw: false }
 }
 
+pub(crate) fn talk() -> What {
+    What::Talk { place: Arc::from("at bench.py:7") }
+}
+
 pub(crate) fn text(answer: Answer) -> String {
     match answer {
         Answer::Message(heard, _) => String::from_utf8_lossy(&heard.body).into_owned(),
