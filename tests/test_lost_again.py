@@ -170,3 +170,17 @@ async def test_a_lost_link_does_not_touch_its_neighbour(line: Line) -> None:
                 await link.query("S")
             assert await neighbour.query("ID") == "me"
         assert neighbour.state == "closed"
+
+
+async def test_who_asks_in_the_instant_of_the_loss_is_told_the_same(line: Line) -> None:
+    async with in_time():
+        for delay in range(100):
+            async with line.link() as link:
+                losing = threading.Thread(target=line.lose)
+                losing.start()
+                time.sleep(delay / 200_000)
+                with pytest.raises(lt.LinkLost):
+                    await link.query("S")
+                losing.join()
+            if isinstance(line.instrument, PtyInstrument):
+                line.instrument.replug()

@@ -54,7 +54,14 @@ class SyncLink(Generic[M]):
         return self
 
     def __enter__(self) -> Self:
-        _core.block_on(self._twin.__aenter__)
+        try:
+            _core.block_on(self._twin.__aenter__)
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C, maybe in the instant after it was opened: nobody leaves what he has not entered.
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -155,7 +162,15 @@ class SyncExchange(Generic[M]):
         self._twin = exchange
 
     def __enter__(self) -> Self:
-        _core.block_on(self._twin.__aenter__)
+        try:
+            _core.block_on(self._twin.__aenter__)
+        except Exception:
+            raise
+        except BaseException as error:
+            # Ctrl-C, maybe in the instant after it was entered.
+            if self._twin._id is not None:
+                self._twin._leave(error)
+            raise
         return self
 
     def __exit__(

@@ -67,8 +67,13 @@ class Exchange(Generic[M]):
         link = self._link
         link._not_in_own_exchange()
         self._id = await link._wire.open_talk(link._place(), self._limit, self._turn)
-        self._task = current_task()
-        link._exchange = weakref.ref(self)
+        try:
+            self._task = current_task()
+            link._exchange = weakref.ref(self)
+        except BaseException as error:
+            # Ctrl-C can come between any two steps, and nobody leaves what he has not entered.
+            self._leave(error)
+            raise
         return self
 
     async def __aexit__(
@@ -76,14 +81,19 @@ class Exchange(Generic[M]):
     ) -> None:
         self._leave(error)
 
+    def __del__(self) -> None:
+        # Entered, and interrupted on the very way out.
+        if self._id is not None and not self._over:
+            self._link._wire.end_talk(self._id, False, True)
+
     def _leave(self, error: BaseException | None) -> None:
+        # Cut short at any await, and not failed at one of its own making: another answer may be on its way.
+        cancelled = error is not None and not isinstance(error, Exception)
+        self._link._wire.end_talk(self._talk(), error is None, cancelled)
         self._over = True
         known = self._link._exchange
         if known is not None and known() is self:
             self._link._exchange = None
-        # Cut short at any await, and not failed at one of its own making: another answer may be on its way.
-        cancelled = error is not None and not isinstance(error, Exception)
-        self._link._wire.end_talk(self._talk(), error is None, cancelled)
 
     def _talk(self) -> int:
         if self._id is None:

@@ -10,13 +10,12 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{ThreadId, current};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 
 use crate::clock::Clock;
-use crate::nursery::thread::Parker;
+use crate::nursery::thread::{Parker, ThreadId, this_thread};
 
 /// The thread that ends the process, once it does.
 static LAST: OnceLock<ThreadId> = OnceLock::new();
@@ -70,13 +69,13 @@ fn is_over() -> bool {
 
 /// Whether the process is being ended, by another thread.
 fn is_left_behind() -> bool {
-    LAST.get().is_some_and(|&last| last != current().id())
+    LAST.get().is_some_and(|&last| last != this_thread())
 }
 
 /// This thread ends the process.
 pub(super) fn begin_to_end() {
     // Only the first counts; it may be called again from the same thread.
-    let _ = LAST.set(current().id());
+    let _ = LAST.set(this_thread());
 }
 
 /// Once the process is ending every new call fails at once. A daemon thread that tries again and again would keep the interpreter from

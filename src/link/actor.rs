@@ -168,6 +168,14 @@ impl Actor {
         Ok(())
     }
 
+    /// Takes in what has been asked until now, so that it ends as everything else does; from now on asking fails.
+    pub fn close_mailbox(&mut self, now: Stamp) {
+        self.inbox.close();
+        while let Ok(request) = self.inbox.try_recv() {
+            self.conversation.take_note(request, now);
+        }
+    }
+
     /// Last words: writes `frame`, whatever is queued, until `deadline`. What stood in the way is discarded first.
     pub async fn last_words(&mut self, frame: Bytes, deadline: Moment) -> bool {
         let clock = self.clock.clone();

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::SendError;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Evidence, LinkError, OpenError};
@@ -257,8 +258,12 @@ impl Link {
             Ok(mailbox) => {
                 let (ticket, reply) = ticket(id, &self.config.name, Some(mailbox.clone()));
                 let job = Job { id, talk, what, limit, turn, asked, reply: Sink::Ticket(reply) };
-                // If the actor has just ended, the job's reply is dropped with it, and says so.
-                let _ = mailbox.send(Request::Do(job));
+                if let Err(SendError(Request::Do(job))) = mailbox.send(Request::Do(job))
+                    && let Sink::Ticket(reply) = job.reply
+                {
+                    // The session has ended in this instant, and its phase says how.
+                    reply.give(Err(self.no_mailbox(asked)));
+                }
                 ticket
             }
             Err(error) => {
@@ -273,15 +278,23 @@ impl Link {
     ///
     /// *Errors*: the link is not open.
     pub fn tell(&self, request: Request, clock: &Clock) -> Result<(), LinkError> {
-        let mailbox = self.mailbox(None, clock.now())?;
-        mailbox.send(request).map_err(|_| self.closed("it was stopped"))
+        let now = clock.now();
+        self.mailbox(None, now)?.send(request).map_err(|_| self.no_mailbox(now))
     }
 
-    /// Tells the session, if there is one, to end. Does not wait.
+    fn no_mailbox(&self, now: Moment) -> LinkError {
+        self.mailbox(None, now).err().unwrap_or_else(|| self.closed("it was stopped"))
+    }
+
+    /// Tells the session, if there is one, to end. Does not wait, but from now on nobody takes it for open.
     pub fn end(&self, why: Closing) {
-        if let Some(session) = self.session() {
-            session.close(why);
+        let mut phase = self.phase();
+        let Some(session) = phase.session().cloned() else { return };
+        if matches!(&*phase, Phase::Open(_) | Phase::Opening(_)) {
+            *phase = Phase::Closing(session.clone());
         }
+        drop(phase);
+        session.close(why);
     }
 
     /// Waits until no session is left.

@@ -212,7 +212,7 @@ async fn take_berth(
                         other.config.name, session.place, link.config.name
                     ),
                 );
-                session.close(Closing::Stopped);
+                other.end(Closing::Stopped);
                 true
             }
             Some((other, _)) => other.is_closing(),
@@ -259,6 +259,7 @@ async fn close(
                 Closing::Exit => "the process is ending",
             };
             link.trace.note(now, format!("closed: {reason}"));
+            actor.close_mailbox(now);
             actor.conversation.end(&|about| LinkError::Closed { about, why: reason.to_owned() }, now);
             if let (Closing::Forgotten | Closing::Exit, Some(park)) = (why, &link.config.park) {
                 let said = actor.last_words(park.clone(), deadline).await;
@@ -274,6 +275,7 @@ async fn close(
             // Whoever asks from now on hears why; the port is closed behind it.
             link.enter(session, Phase::Lost { session: session.clone(), cause: cause.clone() });
             link.log(Level::Warning, format!("{} is gone ({}): {cause}", link.config.name, link.config.port));
+            actor.close_mailbox(now);
             actor.conversation.end(&|about| LinkError::Lost { about, cause: cause.clone() }, now);
             Phase::Lost { session: session.clone(), cause }
         }

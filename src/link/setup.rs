@@ -94,7 +94,7 @@ impl Link {
             reply.give(Ok(Answer::Nothing));
             return ticket;
         };
-        session.close(Closing::Stopped);
+        self.end(Closing::Stopped);
         let limit = self.config.close_timeout + Duration::from_secs(1);
         let work = async move {
             let over = clock.until(clock.now() + limit, session.over()).await.is_some();

@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::thread::{Builder, JoinHandle, Thread, current, park_timeout};
+
+pub use std::thread::ThreadId;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -39,6 +41,11 @@ pub async fn on_thread<T: Send + 'static>(
 /// Starts a thread that is meant to live as long as the process: the runtime's own.
 pub fn for_ever(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Which thread runs this.
+pub fn this_thread() -> ThreadId {
+    current().id()
 }
 
 /// Lets a plain thread wait for work on the runtime. It belongs to the thread that made it.
