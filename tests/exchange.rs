@@ -236,3 +236,33 @@ async fn bytes_of_a_cancelled_read_are_not_the_reply_of_who_has_the_line_now() {
     let mut again = rig.ask(What::Read(Want::Exactly(3)), SOON);
     assert_eq!(text(wait(&mut again).await.unwrap()), "abc");
 }
+
+#[tokio::test]
+async fn what_a_cancelled_exchange_would_have_fetched_next_is_not_the_next_questions() {
+    let mut talking = Talking::open().await;
+    talking.sends("home").await;
+    talking.rig.bench.say("ACK\n").await;
+    assert_eq!(talking.receives().await, "ACK");
+    talking.ends(Ending::Cancelled);
+    let left = talking.rig.clock().now();
+    let mut next = talking.rig.query("NEXT", SOON);
+    talking.rig.bench.pause(ms(700)).await;
+    talking.rig.bench.say("DONE\n").await;
+    assert_eq!(talking.rig.bench.hear().await, "NEXT");
+    assert_eq!(talking.rig.clock().now().since(left), ms(720));
+    talking.rig.bench.say("next\n").await;
+    assert_eq!(text(wait(&mut next).await.unwrap()), "next");
+}
+
+#[tokio::test]
+async fn a_cancelled_exchange_that_was_answered_keeps_the_line_for_a_drain_and_no_longer() {
+    let mut talking = Talking::open().await;
+    talking.sends("STATUS").await;
+    talking.rig.bench.say("idle\n").await;
+    assert_eq!(talking.receives().await, "idle");
+    talking.ends(Ending::Cancelled);
+    let left = talking.rig.clock().now();
+    let _next = talking.rig.query("NEXT", SOON);
+    assert_eq!(talking.rig.bench.hear().await, "NEXT");
+    assert_eq!(talking.rig.clock().now().since(left), ms(1000));
+}

@@ -16,6 +16,7 @@ use common::{SOON, config, kind, lines, ms, place, query, wait};
 use labtether::error::{LinkError, OpenError, OpenKind};
 use labtether::link::Link;
 use labtether::link::berths::Berths;
+use labtether::link::job::Closing;
 use labtether::link::opener::{Attempt, Later, Opener, Place};
 use labtether::link::session::Wish;
 use labtether::link::ticket::Pending;
@@ -244,6 +245,46 @@ async fn stop_during_setup_ends_both() {
     let error = wait(&mut setup).await.unwrap_err();
     assert!(error.to_string().contains("stopped while it was being set up"), "{error}");
     assert_eq!(rig.link.state(), "closed");
+}
+
+#[tokio::test]
+async fn setup_and_stop_count_from_the_instant_of_the_call() {
+    let rig = Rig::new(Port::Good);
+    let mut setup = rig.link.setup(&rig.place, &rig.berths, Wish::default());
+    assert_eq!(rig.link.state(), "opening");
+    rig.stop().await.unwrap();
+    assert_eq!(kind(&wait(&mut setup).await), "closed");
+    assert_eq!(rig.link.state(), "closed");
+    rig.set_up().await.unwrap();
+    let mut stop = rig.link.stop(&rig.place);
+    assert_eq!(rig.link.state(), "closing");
+    wait(&mut stop).await.unwrap();
+}
+
+#[tokio::test]
+async fn stop_ends_a_setup_that_waits_for_an_earlier_stop() {
+    let rig = Rig::new(Port::Good);
+    rig.set_up().await.unwrap();
+    let mut first = rig.link.stop(&rig.place);
+    let mut setup = rig.link.setup(&rig.place, &rig.berths, Wish::default());
+    let mut second = rig.link.stop(&rig.place);
+    wait(&mut first).await.unwrap();
+    wait(&mut second).await.unwrap();
+    assert_eq!(kind(&wait(&mut setup).await), "closed");
+    assert_eq!(rig.link.state(), "closed");
+    assert_eq!(rig.open.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn the_port_of_a_link_that_was_just_forgotten_is_waited_for() {
+    let rig = Rig::new(Port::Good);
+    rig.set_up().await.unwrap();
+    rig.link.end(Closing::Forgotten);
+    let mut next = Rig::new(Port::Good);
+    (next.place, next.berths) = (rig.place.clone(), rig.berths.clone());
+    next.set_up().await.unwrap();
+    assert_eq!(rig.open.load(Ordering::SeqCst), 0);
+    next.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -332,6 +332,35 @@ def test_daemon_threads_that_ask_to_the_very_end_do_not_crash_it(kind: str) -> N
         assert finished.stderr == ""
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "trio"])
+def test_a_daemon_thread_that_computes_after_an_await_does_not_crash_the_end(kind: str) -> None:
+    """What a loop runs in the step that an answer of ours began is not run under a frame of ours."""
+    code = """
+        async def main():
+            await link.query("I4")
+            started.release()
+            while True:
+                sum(range(1000))
+
+        link = lt.link("sim://balance")
+        link.sync.setup()
+        if BACKEND == "trio":
+            import trio
+            run = lambda: trio.run(main)
+        else:
+            run = lambda: asyncio.run(main())
+        threading.Thread(target=run, daemon=True).start()
+        started.acquire()
+        leave()
+    """
+    for _ in range(3):
+        with Child(program(code), kind, "return") as child:
+            assert child.line() == "ending"
+            finished = child.finish()
+        assert finished.seconds < LIMIT
+        assert finished.stderr == ""
+
+
 def test_a_link_can_be_touched_at_the_very_end() -> None:
     code = """
         import atexit

@@ -137,8 +137,11 @@ class Link(Face[M]):
         """A conversation of several messages, to itself: `async with link.exchange(timeout=60) as talk`.
 
         timeout: seconds for the whole of it, from its first byte; None: the link's own. turn: seconds to wait for the
-        line. Raises LinkBusy if the turn did not come. What a cancelled or failed exchange is still owed is read and
-        dropped by the link.
+        line. Raises LinkBusy if the turn did not come.
+
+        What is left unfetched goes to nobody else. What a failed exchange is still owed is read and dropped by the
+        link; a cancelled one, which might have been told more, keeps the line for `drain` after that. The answer to
+        a last `send` that was not waited for is dropped if it comes within `settle`.
         """
         return Exchange(self, check_seconds(timeout, "timeout"), check_seconds(turn, "turn"))
 

@@ -91,7 +91,19 @@ class _LoopSide:
         self.on_main = threading.current_thread() is threading.main_thread()
         self.beating = False
         self.port = _core.Port(self.future)
-        loop.add_reader(self.port.fileno(), self.port.drain)
+        loop.add_reader(self.port.fileno(), self.drain)
+
+    def drain(self) -> None:
+        """Resume those that Rust has rung for."""
+        ready = iter(self.port.take())
+        try:
+            for wake in ready:
+                wake.ring()
+        except BaseException:
+            # KeyboardInterrupt and SystemExit leave through here; nobody else's wake-up may be lost by it.
+            for wake in ready:
+                self.loop.call_soon(wake.ring)
+            raise
 
     def future(self) -> Wake:
         wake = Wake(loop=self.loop)

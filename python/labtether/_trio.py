@@ -56,19 +56,23 @@ def _running_port() -> _core.Port | None:
         return port
 
 
+async def _ring(port: _core.Port) -> None:
+    await trio.lowlevel.wait_readable(port.fileno())
+    for sleeper in port.take():
+        sleeper.ring()
+
+
 async def _pump(port: _core.Port) -> None:
     """Resume the waits that Rust rings for, until the run ends."""
     try:
         try:
             while True:
-                await trio.lowlevel.wait_readable(port.fileno())
-                port.drain()
+                await _ring(port)
         finally:
             # Cancelled with the run; but a wait that is not over yet must still be rung.
             with trio.CancelScope(shield=True):
                 while port.pending():
-                    await trio.lowlevel.wait_readable(port.fileno())
-                    port.drain()
+                    await _ring(port)
     finally:
         _port.set(None)
         trio.lowlevel.notify_closing(port.fileno())
@@ -87,29 +91,23 @@ async def wait(operation: _core.Operation) -> Any:
         if not operation.ordered:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return operation.result()
-    told: Callable[[], NoReturn] | None = None
-    patience = _Patience(port, operation.key)
+    leaving: _Leaving | None = None
 
     def abort(raise_cancel: Callable[[], NoReturn]) -> Abort:
-        nonlocal told
-        if told is None:
-            told = raise_cancel
-            operation.cancel()
-            try:
-                trio.lowlevel.spawn_system_task(patience.run, name="labtether cancel timeout")
-            except (RuntimeError, trio.TrioInternalError):
-                # The run is ending: nobody is left to count the time but Rust, which answers long before.
-                port.ring(operation.key)
+        nonlocal leaving
+        if leaving is None:
+            leaving = _Leaving(operation, port, raise_cancel)
         return Abort.FAILED
 
-    while not operation.settled() and not patience.over:
-        port.register(operation.key, _Sleeper(current_task()))
+    task = current_task()
+    while not operation.settled() and (leaving is None or leaving.has_patience):
+        port.register(operation.key, _Sleeper(task))
         await wait_task_rescheduled(abort)
-    patience.scope.cancel()
-    if told is None:
+    if leaving is None:
         return operation.result()
+    leaving.scope.cancel()
     try:
-        told()
+        leaving.raise_cancel()
     except BaseException as cancelled:
         annotate(operation, cancelled)
         raise
@@ -140,20 +138,29 @@ async def _wait_alone(operation: _core.Operation) -> Any:
 async def _watch(operation: _core.Operation, port: _core.Port) -> None:
     while not operation.settled():
         await trio.lowlevel.wait_readable(port.fileno())
-        port.drain()
+        port.take()
 
 
-class _Patience:
-    """Rings for a cancelled wait when Rust has had its time."""
+class _Leaving:
+    """A wait that was cancelled: tells Rust, and rings for the wait when Rust has had its time."""
 
-    def __init__(self, port: _core.Port, key: int) -> None:
+    __slots__ = ("has_patience", "key", "port", "raise_cancel", "scope")
+
+    def __init__(self, operation: _core.Operation, port: _core.Port, raise_cancel: Callable[[], NoReturn]) -> None:
         self.port = port
-        self.key = key
+        self.key = operation.key
+        self.raise_cancel = raise_cancel
         self.scope = trio.CancelScope()
-        self.over = False
+        self.has_patience = True
+        operation.cancel()
+        try:
+            trio.lowlevel.spawn_system_task(self._count, name="labtether cancel timeout")
+        except (RuntimeError, trio.TrioInternalError):
+            # The run is ending: nobody is left to count the time but Rust, which answers long before.
+            port.ring(self.key)
 
-    async def run(self) -> None:
+    async def _count(self) -> None:
         with self.scope:
             await trio.sleep(_core.CANCEL_TIMEOUT)
-            self.over = True
+            self.has_patience = False
             self.port.ring(self.key)

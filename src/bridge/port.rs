@@ -12,12 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
 use pyo3::exceptions::PyOSError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::doorbell::Doorbell;
-use super::inside::Inside;
 
 /// How many waits are resumed in one go; the rest get the next turn of the loop, so that it stays responsive.
 const BATCH: usize = 256;
@@ -123,7 +121,7 @@ impl Port {
         !self.waiting().is_empty()
     }
 
-    /// Has `ringable.ring()` called, by `drain`, when wait `key` is rung.
+    /// Has `take` give `ringable` back when wait `key` is rung.
     fn register(&self, key: u64, ringable: Py<PyAny>) {
         self.expect(key, ringable);
     }
@@ -140,24 +138,16 @@ impl Port {
         drop((waiting, make));
     }
 
-    /// Resumes the waits that were rung. Called by the loop when the descriptor is readable.
-    fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        let _inside = Inside::enter(py);
+    /// What waits for those that were rung, to be resumed by the caller: no code of the user's runs under a frame of ours.
+    fn take(&self) -> Vec<Py<PyAny>> {
         self.shared.bell.silence();
         self.shared.armed.store(false, Ordering::SeqCst);
         let mut keys = std::mem::take(&mut *self.shared.ready()).into_iter();
-        for key in keys.by_ref().take(BATCH) {
-            let ringable = self.waiting().remove(&key);
-            if let Some(ringable) = ringable
-                && let Err(error) = ringable.bind(py).call_method0(intern!(py, "ring"))
-            {
-                // KeyboardInterrupt and SystemExit leave through here; nobody else's wake-up may be lost by it.
-                keys.for_each(|key| self.shared.ring(key));
-                return Err(error);
-            }
-        }
+        let mut waiting = self.waiting();
+        let ready = keys.by_ref().take(BATCH).filter_map(|key| waiting.remove(&key)).collect();
+        drop(waiting);
         keys.for_each(|key| self.shared.ring(key));
-        Ok(())
+        ready
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

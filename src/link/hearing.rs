@@ -68,7 +68,7 @@ impl Conversation {
 
     /// What was owed: dropped, and then the line has to be quiet before the next question.
     fn hear_late(&mut self, at: Stamp) -> bool {
-        let Some(Debt { owed, .. }) = &mut self.debt else { return false };
+        let Some(Debt { owed, until, .. }) = &mut self.debt else { return false };
         let paid = match owed.front() {
             Some(owed) => owed.take(&mut self.input),
             None => return false,
@@ -76,6 +76,9 @@ impl Conversation {
         let Some((late, whole)) = paid else { return false };
         if whole {
             owed.pop_front();
+            if matches!(owed.front(), Some(Owed::Anything)) {
+                *until = (*until).min(at.moment + self.rules.drain);
+            }
         }
         let settled = owed.is_empty();
         self.drop_late(late, at);

@@ -298,11 +298,14 @@ impl Conversation {
 
     /// It was cut short, or failed, or gave up on an answer: what it is owed is the link's debt.
     fn leave_owed(&mut self, mut talk: Talk, ending: Ending, now: Stamp) {
-        let framing = self.rules.framing.clone();
-        // Not all of it was read: then what was to come is there.
-        if ending == Ending::Cancelled && talk.owed.is_empty() && talk.started.is_some() && self.input.is_empty() {
-            // Cut short between two messages: nobody knows whether another was to come.
-            talk.owed.push_back(framing.map_or(Owed::Anything, Owed::Message));
+        let drain = self.rules.drain;
+        let mut until = talk.owed_until.max(now.moment) + drain;
+        if ending == Ending::Cancelled && talk.started.is_some() {
+            if talk.owed.is_empty() {
+                until = now.moment + drain;
+            }
+            // An acknowledgement may be followed by more, and who would have fetched it has left.
+            talk.owed.push_back(Owed::Anything);
         }
         if talk.owed.is_empty() {
             if !self.input.is_empty() {
@@ -310,11 +313,10 @@ impl Conversation {
                 self.drop_late(rest, now);
             }
             if talk.started.is_some() {
-                self.settling = Some(now.moment + self.rules.drain);
+                self.settling = Some(now.moment + drain);
             }
             return;
         }
-        let until = talk.owed_until.max(now.moment) + self.rules.drain;
         self.debt = Some(Debt { owed: talk.owed, command: talk.command, until, unwritten: self.output.has_orphan() });
     }
 
