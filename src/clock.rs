@@ -296,6 +296,15 @@ impl Timer {
         }
     }
 
+    /// When the task that polled last is woken, whatever the deadline has become since.
+    pub fn alarm(&self) -> Moment {
+        match &self.armed {
+            Some(Armed::Real(sleep, at)) if !sleep.is_elapsed() => *at,
+            Some(Armed::Paused((at, _))) => *at,
+            _ => Moment::NEVER,
+        }
+    }
+
     fn disarm(&mut self) {
         if let (Some(Armed::Paused(key)), Kind::Paused(paused)) = (self.armed.take(), &*self.clock.0) {
             lock(paused).timers.remove(&key);

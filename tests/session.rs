@@ -16,7 +16,7 @@ use common::{SOON, config, kind, lines, ms, place, query, wait};
 use labtether::error::{LinkError, OpenError, OpenKind};
 use labtether::link::Link;
 use labtether::link::berths::Berths;
-use labtether::link::job::Closing;
+use labtether::link::job::{Closing, What};
 use labtether::link::opener::{Attempt, Later, Opener, Place};
 use labtether::link::session::Wish;
 use labtether::link::ticket::Pending;
@@ -35,6 +35,10 @@ enum Port {
     StuckClosing,
     /// It opens, and its code panics at the first read.
     Panicking,
+    /// It opens, and its code panics at the first write: on the thread of who asks.
+    PanickingAtWriting,
+    /// It opens, and is gone at the first write: on the thread of who asks.
+    GoneAtWriting,
 }
 
 struct Fake {
@@ -68,6 +72,10 @@ impl Transport for Pipe {
     }
 
     fn poll_write(&mut self, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        assert!(!matches!(self.port, Port::PanickingAtWriting), "a bug in a transport");
+        if matches!(self.port, Port::GoneAtWriting) {
+            return Poll::Ready(Err(io::Error::other("somebody pulled the cable")));
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -105,7 +113,7 @@ impl Opener for Fake {
         match self.port {
             Port::StuckOpening => return Box::pin(pending()),
             Port::Refusing => return Box::pin(ready(Err(OpenError::new(OpenKind::Refused, "not today")))),
-            Port::Good | Port::StuckClosing | Port::Panicking => {}
+            Port::Good | Port::StuckClosing | Port::Panicking | Port::PanickingAtWriting | Port::GoneAtWriting => {}
         }
         let closed = matches!(self.port, Port::StuckClosing).then(|| {
             let (let_go, closed) = std::sync::mpsc::channel();
@@ -305,8 +313,39 @@ async fn a_port_that_cannot_be_closed_is_named_and_stop_keeps_its_time() {
 
 #[tokio::test]
 async fn a_panic_in_the_loop_is_an_error_for_who_waits_and_for_who_comes_next() {
-    let rig = Rig::new(Port::Panicking);
+    a_panic_is_the_links(Port::Panicking).await;
+}
+
+#[tokio::test]
+async fn a_panic_on_the_thread_of_who_asks_is_the_links_and_not_his() {
+    a_panic_is_the_links(Port::PanickingAtWriting).await;
+}
+
+#[tokio::test]
+async fn a_loss_that_who_asks_runs_into_is_told_to_everyone() {
+    let rig = Rig::new(Port::GoneAtWriting);
     rig.set_up().await.unwrap();
+    let clock = rig.place.clock();
+    // Asleep, so that who asks does it himself.
+    clock.sleep(ms(1)).await;
+    let mut listening = rig.link.ask(What::Receive { pattern: None, framing: None }, None, SOON, SOON, clock);
+    let mut asking = rig.link.ask(query("S"), None, SOON, SOON, clock);
+    for ticket in [&mut asking, &mut listening] {
+        let error = wait(ticket).await.unwrap_err();
+        assert!(matches!(error, LinkError::Lost { .. }) && error.to_string().contains("pulled the cable"), "{error}");
+    }
+    assert_eq!(rig.link.state(), "lost");
+    rig.stop().await.unwrap();
+    assert_eq!(rig.open.load(Ordering::SeqCst), 0);
+}
+
+async fn a_panic_is_the_links(port: Port) {
+    let rig = Rig::new(port);
+    rig.set_up().await.unwrap();
+    if matches!(port, Port::PanickingAtWriting) {
+        // Asleep, so that who asks does it himself.
+        rig.place.clock().sleep(ms(1)).await;
+    }
     let mut waiting = rig.link.ask(query("S"), None, SOON, SOON, rig.place.clock());
     assert!(wait(&mut waiting).await.is_err());
     rig.place.clock().sleep(ms(1)).await;

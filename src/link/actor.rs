@@ -1,20 +1,26 @@
 //! The loop that owns the wire: next, tell the conversation, write. The only code that touches a transport between open and close.
 //!
+//! It runs as a task; while that sleeps, who asks may take the actor's place for a moment (see `desk.rs`): what is asked of an idle
+//! line is on the wire before anybody had to be woken.
+//!
 //! # Invariants
-//! 1. Only the actor touches the transport. Handles hold a mailbox, never a port.
-//! 2. Nothing in here waits but `next`, and nothing in `next` loses bytes when another arm is ready first.
-//! 3. At most [`IN_KERNEL`] of output is in the kernel where the line is slower than the machine, so that an urgent message is not behind more.
+//! 1. Only the actor touches the transport. Handles hold a mailbox and its desk, never a port.
+//! 2. Nothing in here waits, and no poll loses bytes when another is ready first.
+//! 3. After `ask_now` the task is woken if anything is left to do that it was not going to be woken for.
+//! 4. At most [`IN_KERNEL`] of output is in the kernel where the line is slower than the machine, so that an urgent message is not behind more.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::conversation::Conversation;
-use super::job::{Closing, Request};
+use super::job::{Closing, Job, Request};
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
 
@@ -40,6 +46,13 @@ pub struct Actor {
     timer: Timer,
     pace: Pace,
     told_to_close: Option<Closing>,
+    /// What went wrong while another thread was in the actor's place.
+    failed: Option<io::Error>,
+    panicked: Option<Box<dyn Any + Send>>,
+    /// Of the task, while it sleeps.
+    waker: Option<Waker>,
+    /// Whether it is woken by bytes.
+    listens: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
@@ -61,37 +74,107 @@ impl Actor {
     ) -> Actor {
         let timer = clock.timer();
         let pace = Pace { speed: pipe.bytes_per_second(), empty_at: clock.now(), retry_at: Moment::NEVER };
-        Actor { pipe, conversation, inbox, clock, timer, pace, told_to_close: None }
+        Actor {
+            pipe,
+            conversation,
+            inbox,
+            clock,
+            timer,
+            pace,
+            told_to_close: None,
+            failed: None,
+            panicked: None,
+            waker: None,
+            listens: false,
+        }
     }
 
-    /// Runs until told to close, or until the port is lost.
-    pub async fn run(&mut self) -> End {
+    /// Goes on until nothing more can be done now, or the session is over: told to close, or the port lost.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Some(panic) = self.panicked.take() {
+            resume_unwind(panic);
+        }
         loop {
-            let event = poll_fn(|cx| self.poll_next(cx)).await;
+            if let Some(error) = self.failed.take() {
+                return Poll::Ready(End::Lost(error));
+            }
+            if let Some(why) = self.told_to_close.take() {
+                return Poll::Ready(End::Closed(why));
+            }
+            let Poll::Ready(event) = self.poll_next(cx) else {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
             let now = self.clock.stamp();
             match event {
-                Event::Asked(Some(Request::Close(why))) => return End::Closed(why),
-                Event::Asked(None) => return End::Closed(Closing::Forgotten),
+                Event::Asked(Some(Request::Close(why))) => return Poll::Ready(End::Closed(why)),
+                Event::Asked(None) => return Poll::Ready(End::Closed(Closing::Forgotten)),
                 Event::Asked(Some(request)) => self.conversation.request(request, now),
                 Event::Heard(n) => self.heard(n, now),
                 Event::Wrote(n) => self.conversation.wrote(n, now),
                 Event::Due => {}
-                Event::Lost(error) => return End::Lost(error),
+                Event::Lost(error) => return Poll::Ready(End::Lost(error)),
             }
             if let Err(error) = self.advance() {
-                return End::Lost(error);
-            }
-            if let Some(why) = self.told_to_close.take() {
-                return End::Closed(why);
+                return Poll::Ready(End::Lost(error));
             }
         }
+    }
+
+    /// In place of the task, on any thread: takes `job` in and does what can be done at once.
+    pub fn ask_now(&mut self, job: Job) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_and_write(job))) {
+            // It is the link's failure, not the asker's: the task will have it.
+            self.panicked = Some(panic);
+        }
+        if self.needs_its_task()
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn take_and_write(&mut self, job: Job) {
+        let now = self.clock.stamp();
+        self.read_mail(now);
+        self.conversation.request(Request::Do(job), now);
+        loop {
+            if let Err(error) = self.advance() {
+                self.failed = Some(error);
+                return;
+            }
+            let Some(rest) = self.conversation.to_write() else { return };
+            match self.poll_write(&mut Context::from_waker(Waker::noop()), &rest) {
+                Poll::Ready(Ok(n)) => {
+                    let now = self.clock.stamp();
+                    self.conversation.wrote(n, now);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.hear_the_last();
+                    self.failed = Some(error);
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn needs_its_task(&mut self) -> bool {
+        let over = self.failed.is_some() || self.panicked.is_some() || self.told_to_close.is_some();
+        let deaf = !self.listens && self.conversation.input.len() < self.conversation.most_unread();
+        over || deaf || self.conversation.to_write().is_some() || self.next_deadline() < self.timer.alarm()
+    }
+
+    fn next_deadline(&mut self) -> Moment {
+        self.conversation.next_deadline(self.clock.now()).min(self.pace.retry_at)
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if let Poll::Ready(request) = self.inbox.poll_recv(cx) {
             return Poll::Ready(Event::Asked(request));
         }
-        if self.conversation.input.len() < self.conversation.most_unread()
+        self.listens = self.conversation.input.len() < self.conversation.most_unread();
+        if self.listens
             && let Poll::Ready(read) = self.pipe.poll_read(cx, &mut self.conversation.input)
         {
             return Poll::Ready(read.map_or_else(Event::Lost, Event::Heard));
@@ -99,9 +182,15 @@ impl Actor {
         if let Some(rest) = self.conversation.to_write()
             && let Poll::Ready(wrote) = self.poll_write(cx, &rest)
         {
-            return Poll::Ready(wrote.map_or_else(|error| self.lost_writing(error), Event::Wrote));
+            return Poll::Ready(wrote.map_or_else(
+                |error| {
+                    self.hear_the_last();
+                    Event::Lost(error)
+                },
+                Event::Wrote,
+            ));
         }
-        let deadline = self.conversation.next_deadline(self.clock.now()).min(self.pace.retry_at);
+        let deadline = self.next_deadline();
         self.timer.set(deadline);
         self.timer.poll_expired(cx).map(|()| Event::Due)
     }
@@ -124,24 +213,27 @@ impl Actor {
     /// Bytes have come. What was asked before they were sent is in the mailbox by now, and is taken in first: a subscription gets
     /// everything from its creation on.
     fn heard(&mut self, n: usize, now: Stamp) {
+        self.read_mail(now);
+        self.conversation.read(n, now);
+    }
+
+    fn read_mail(&mut self, now: Stamp) {
         while let Ok(request) = self.inbox.try_recv() {
             match request {
                 Request::Close(why) => self.told_to_close = Some(why),
                 request => self.conversation.take_note(request, now),
             }
         }
-        self.conversation.read(n, now);
     }
 
     /// A write fails where the port has gone; what it said before that is still worth hearing.
-    fn lost_writing(&mut self, error: io::Error) -> Event {
+    fn hear_the_last(&mut self) {
         let now = self.clock.stamp();
         if let Ok(n) = self.pipe.read_now(&mut self.conversation.input)
             && n > 0
         {
             self.conversation.read(n, now);
         }
-        Event::Lost(error)
     }
 
     fn advance(&mut self) -> io::Result<()> {

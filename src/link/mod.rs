@@ -1,10 +1,12 @@
 //! Links: a transport, a framing and the loop that owns both. Here is the handle: what it is made of, and its phases.
 //!
-//! A query's way: a [`Link`] puts a job in the mailbox and holds a ticket; `actor.rs` runs the wire; `conversation.rs` decides; the reply wakes the ticket.
+//! A query's way: a [`Link`] takes a job to the actor (`desk.rs`) and holds a ticket; `actor.rs` runs the wire; `conversation.rs` decides; the
+//! reply wakes the ticket.
 
 pub mod actor;
 pub mod berths;
 pub mod conversation;
+pub mod desk;
 pub mod feed;
 mod hearing;
 pub mod job;
@@ -225,15 +227,11 @@ impl Link {
         LinkError::Open { about, cause }
     }
 
-    /// The mailbox of the actor, or why there is none.
-    fn mailbox(
-        &self,
-        command: Option<&Bytes>,
-        now: Moment,
-    ) -> Result<tokio::sync::mpsc::UnboundedSender<Request>, LinkError> {
+    /// The session that can be asked, or why there is none.
+    fn open_session(&self, command: Option<&Bytes>, now: Moment) -> Result<Arc<Session>, LinkError> {
         let mut about = self.about(command.cloned());
         let why = match &*self.phase() {
-            Phase::Open(session) => return Ok(session.mailbox.clone()),
+            Phase::Open(session) => return Ok(session.clone()),
             Phase::Lost { cause, .. } => {
                 about.tail = self.trace.tail(now);
                 about.elapsed = Some(Duration::ZERO);
@@ -254,11 +252,12 @@ impl Link {
             _ => None,
         };
         let id = next_id();
-        match self.mailbox(command, asked) {
-            Ok(mailbox) => {
-                let (ticket, reply) = ticket(id, &self.config.name, Some(mailbox.clone()));
+        match self.open_session(command, asked) {
+            Ok(session) => {
+                let (ticket, reply) = ticket(id, &self.config.name, Some(session.mailbox.clone()));
                 let job = Job { id, talk, what, limit, turn, asked, reply: Sink::Ticket(reply) };
-                if let Err(SendError(Request::Do(job))) = mailbox.send(Request::Do(job))
+                if let Some(job) = session.desk.ask(job)
+                    && let Err(SendError(Request::Do(job))) = session.mailbox.send(Request::Do(job))
                     && let Sink::Ticket(reply) = job.reply
                 {
                     // The session has ended in this instant, and its phase says how.
@@ -279,11 +278,11 @@ impl Link {
     /// *Errors*: the link is not open.
     pub fn tell(&self, request: Request, clock: &Clock) -> Result<(), LinkError> {
         let now = clock.now();
-        self.mailbox(None, now)?.send(request).map_err(|_| self.no_mailbox(now))
+        self.open_session(None, now)?.mailbox.send(request).map_err(|_| self.no_mailbox(now))
     }
 
     fn no_mailbox(&self, now: Moment) -> LinkError {
-        self.mailbox(None, now).err().unwrap_or_else(|| self.closed("it was stopped"))
+        self.open_session(None, now).err().unwrap_or_else(|| self.closed("it was stopped"))
     }
 
     /// Tells the session, if there is one, to end. Does not wait, but from now on nobody takes it for open.

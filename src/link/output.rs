@@ -15,6 +15,10 @@ use crate::clock::Moment;
 /// How long an urgent frame waits for the one being written before it cuts it. Half of the 50 ms an abort may take; the rest is the line's.
 const BEFORE_CUTTING: Duration = Duration::from_millis(20);
 
+/// All of it within the 50 ms.
+const MOST_CUTS: u8 = 5;
+const BETWEEN_CUTS: Duration = Duration::from_millis(4);
+
 /// A send on its way out.
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -67,6 +71,8 @@ pub(super) struct Output {
     frames: VecDeque<Frame>,
     /// When the line is cleared for an urgent frame not one byte of which could be written.
     cut_at: Option<Moment>,
+    /// How often it was, for that frame.
+    cuts: u8,
 }
 
 impl Output {
@@ -125,9 +131,11 @@ impl Output {
         self.cut_at.unwrap_or(Moment::NEVER)
     }
 
-    /// An urgent frame has waited long enough: takes out what stands before it, if it was begun. The actor then discards what the kernel holds.
-    pub(super) fn cut(&mut self) -> Option<Frame> {
-        self.cut_at = None;
+    /// An urgent frame has waited long enough: takes out what stands before it, if it was begun. The actor then discards what the kernel
+    /// holds. A pseudo-terminal may have taken some more in that very instant, and be full again: so it is tried a few times.
+    pub(super) fn cut(&mut self, now: Moment) -> Option<Frame> {
+        self.cuts += 1;
+        self.cut_at = (self.cuts < MOST_CUTS).then(|| now + BETWEEN_CUTS);
         let in_the_way = self.frames.front().is_some_and(|front| front.is_begun() && !front.urgent);
         if in_the_way { self.frames.pop_front() } else { None }
     }
@@ -138,7 +146,7 @@ impl Output {
         front.rest.advance(n.min(front.rest.len()));
         if front.urgent {
             // The line moves: what is behind it needs no cutting, and its own bytes must not be discarded.
-            self.cut_at = None;
+            (self.cut_at, self.cuts) = (None, 0);
         }
         if front.rest.is_empty() { self.frames.pop_front() } else { None }
     }
@@ -154,13 +162,17 @@ impl Output {
         // Raw bytes have no frame to keep whole: what has not gone does not go.
         let frame = self.frames.remove(index)?;
         if !self.frames.iter().any(|frame| frame.urgent) {
-            self.cut_at = None;
+            self.no_more_cuts();
         }
         Some((frame.owner, begun))
     }
 
+    fn no_more_cuts(&mut self) {
+        (self.cut_at, self.cuts) = (None, 0);
+    }
+
     pub(super) fn clear(&mut self) -> impl Iterator<Item = Frame> {
-        self.cut_at = None;
+        self.no_more_cuts();
         std::mem::take(&mut self.frames).into_iter()
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::actor::{Actor, End};
 use super::berths::{Berth, Berths, Holder};
 use super::conversation::Conversation;
+use super::desk::Desk;
 use super::job::{Closing, Request};
 use super::opener::{Attempt, Place};
 use super::{Level, Link, Phase};
@@ -39,6 +40,7 @@ pub struct Wish {
 /// A session, seen from the link.
 pub struct Session {
     pub(super) mailbox: mpsc::UnboundedSender<Request>,
+    pub(super) desk: Desk,
     /// Told to give up opening.
     pub(super) give_up: CancellationToken,
     pub(super) opened: watch::Receiver<Option<Result<(), LinkError>>>,
@@ -125,11 +127,12 @@ impl Run {
                     pipe.discard_input();
                 }
                 let conversation = link.new_conversation(&session, clock.stamp(), berth.is_some());
-                let mut actor = Actor::new(pipe, conversation, inbox, clock.clone());
+                let actor = Actor::new(pipe, conversation, inbox, clock.clone());
                 link.enter(&session, Phase::Open(session.clone()));
                 opened.send_replace(Some(Ok(())));
-                let end = actor.run().await;
-                close(&link, &session, &place, actor, berth, end).await;
+                if let Some((actor, end)) = session.desk.seat(actor).await {
+                    close(&link, &session, &place, actor, berth, end).await;
+                }
             }
         }
         ended.send_replace(true);

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::berths::Berths;
+use super::desk::Desk;
 use super::job::Closing;
 use super::opener::Place;
 use super::session::{Run, Session, Wish};
@@ -172,6 +173,7 @@ fn new_session(link: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish) ->
     let (ended, when_ended) = watch::channel(false);
     let session = Arc::new(Session {
         mailbox,
+        desk: Desk::default(),
         give_up: CancellationToken::new(),
         opened: when_opened,
         ended: when_ended,

@@ -229,8 +229,10 @@ impl Conversation {
         if self.output.cut_at() > now.moment {
             return false;
         }
-        let cut = self.output.cut();
-        self.trace.note(now, "queued output discarded for an urgent message");
+        let cut = self.output.cut(now.moment);
+        if cut.is_some() {
+            self.trace.note(now, "queued output discarded for an urgent message");
+        }
         match cut.map(|frame| frame.owner) {
             Some(Owner::Query(_)) => {
                 if let Some(Current::Query(asked)) = self.current.take() {
