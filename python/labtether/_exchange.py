@@ -82,9 +82,10 @@ class Exchange(Generic[M]):
         self._leave(error)
 
     def __del__(self) -> None:
-        # Entered, and interrupted on the very way out.
-        if self._id is not None and not self._over:
-            self._link._wire.end_talk(self._id, False, True)
+        # Entered, and interrupted on the very way out; or interrupted while it was made.
+        entered: int | None = getattr(self, "_id", None)
+        if entered is not None and not self._over:
+            self._link._wire.end_talk(entered, False, True)
 
     def _leave(self, error: BaseException | None) -> None:
         # Cut short at any await, and not failed at one of its own making: another answer may be on its way.
