@@ -254,7 +254,7 @@ async def test_the_trace_tells_what_happened() -> None:
             assert b"".join(event.data for event in events if event.direction == "<") == b"7\r\n"
             assert [event.time for event in events] == sorted(event.time for event in events)
             await link.query("ASK 8")
-            assert "open, " in repr(link)
+            assert "open, 2 exchanges, last" in repr(link)
 
 
 def test_the_blocking_face_has_the_same_methods() -> None:

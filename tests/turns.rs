@@ -1,0 +1,166 @@
+//! Who goes first on a link's wire, in virtual time: urgent messages, resynchronising, several who wait for the same thing (laws 3 and 4).
+
+#![cfg(test)]
+
+mod common;
+
+use bytes::Bytes;
+use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
+use labtether::error::LinkError;
+use labtether::link::conversation::Resync;
+use labtether::link::feed::Feed;
+use labtether::link::job::{Request, Want, What};
+use labtether::link::ticket::{Answer, Pending, next_id};
+use regex::bytes::Regex;
+
+fn receive() -> What {
+    What::Receive { pattern: None, framing: None }
+}
+
+async fn with_resync() -> Rig {
+    let frame = lines().encode(b"PING").unwrap();
+    let resync = Resync { command: Bytes::from_static(b"PING"), frame, answer: Regex::new("^PONG$").unwrap() };
+    Rig::with(4096, Some(lines()), |config| config.resync = Some(resync)).await
+}
+
+/// A link that is owed the answer to FIRST and has written PING for SECOND.
+async fn resynchronising() -> (Rig, labtether::link::ticket::Ticket) {
+    let mut rig = with_resync().await;
+    let mut first = rig.query("FIRST", SOON);
+    let _ = rig.bench.hear().await;
+    first.cancel();
+    wait(&mut first).await.unwrap_err();
+    let second = rig.query("SECOND", SOON);
+    assert_eq!(rig.bench.hear().await, "PING");
+    (rig, second)
+}
+
+#[tokio::test]
+async fn urgent_messages_keep_their_order_and_do_not_cut_each_other() {
+    let mut rig = Rig::with(4, Some(lines()), |_| {}).await;
+    let mut cut = rig.ask(query("0123456789"), SOON);
+    rig.bench.pause(ms(1)).await;
+    let mut first = rig.ask(send("FIRST", true), SOON);
+    let mut second = rig.ask(send("SECOND", true), SOON);
+    assert_eq!(kind(&wait(&mut cut).await), "busy");
+    // Longer than a cut takes: what is urgent itself is not discarded.
+    rig.bench.pause(ms(200)).await;
+    assert_eq!(rig.bench.hear().await, "FIRST");
+    assert_eq!(rig.bench.hear().await, "SECOND");
+    wait(&mut first).await.unwrap();
+    wait(&mut second).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_urgent_message_that_nobody_wants_any_more_cuts_nothing() {
+    let mut rig = Rig::with(4, Some(lines()), |_| {}).await;
+    let mut asked = rig.ask(query("0123456789"), SOON);
+    rig.bench.pause(ms(1)).await;
+    let mut halt = rig.ask(send("HALT", true), SOON);
+    halt.cancel();
+    assert_eq!(kind(&wait(&mut halt).await), "cancelled");
+    rig.bench.pause(ms(200)).await;
+    assert_eq!(rig.bench.hear().await, "0123456789");
+    rig.bench.say("1\n").await;
+    assert_eq!(text(wait(&mut asked).await.unwrap()), "1");
+}
+
+#[tokio::test]
+async fn a_command_that_was_cut_after_its_asker_left_is_owed_no_answer_for_long() {
+    let mut rig = Rig::with(4, Some(lines()), |_| {}).await;
+    let mut left = rig.ask(query("0123456789"), std::time::Duration::from_secs(600));
+    rig.bench.pause(ms(1)).await;
+    left.cancel();
+    assert_eq!(kind(&wait(&mut left).await), "cancelled");
+    let mut halt = rig.ask(send("HALT", true), SOON);
+    rig.bench.pause(ms(40)).await;
+    assert_eq!(rig.bench.hear().await, "HALT");
+    wait(&mut halt).await.unwrap();
+    let sent = rig.clock().now();
+    let _next = rig.ask(query("NEXT"), SOON);
+    assert_eq!(rig.bench.hear().await, "NEXT");
+    assert!(rig.clock().now().since(sent) <= ms(1020), "until the line is quiet, or a drain");
+}
+
+#[tokio::test]
+async fn a_message_that_expects_no_answer_passes_a_link_that_is_getting_back_in_step() {
+    let (mut rig, mut second) = resynchronising().await;
+    let mut note = rig.ask(send("NOTE", false), SOON);
+    assert_eq!(rig.bench.hear().await, "NOTE");
+    wait(&mut note).await.unwrap();
+    rig.bench.say("one\nPONG\n").await;
+    assert_eq!(rig.bench.hear().await, "SECOND");
+    rig.bench.say("two\n").await;
+    assert_eq!(text(wait(&mut second).await.unwrap()), "two");
+}
+
+#[tokio::test]
+async fn a_link_that_gets_no_answer_to_its_resync_says_so() {
+    let (rig, mut second) = resynchronising().await;
+    let began = rig.clock().now();
+    let Err(LinkError::Busy { why, .. }) = wait(&mut second).await else { panic!("not busy") };
+    assert!(why.contains("resync"), "{why}");
+    assert_eq!(rig.clock().now().since(began), SOON);
+}
+
+#[tokio::test]
+async fn a_read_may_want_more_than_is_kept_unread() {
+    let many = 3_000_000;
+    let mut rig = Rig::with(65536, None, |_| {}).await;
+    let mut read = rig.ask(What::Read(Want::Exactly(many)), SOON);
+    for _ in 0..many / 1000 {
+        rig.bench.say(&"x".repeat(1000)).await;
+    }
+    let Answer::Bytes(bytes) = wait(&mut read).await.unwrap() else { panic!("no bytes") };
+    assert_eq!(bytes.len(), many);
+}
+
+#[tokio::test]
+async fn what_has_come_by_the_deadline_counts_however_late_it_is_looked_at() {
+    let mut rig = Rig::with(4096, None, |_| {}).await;
+    let mut read = rig.ask(What::Read(Want::Exactly(3)), ms(100));
+    rig.bench.pause(ms(100)).await;
+    rig.bench.say("abc").await;
+    let verdict = wait(&mut read).await;
+    // Both in the same instant: either is right, and nothing is lost.
+    if kind(&verdict) == "timeout" {
+        let mut again = rig.ask(What::Read(Want::Exactly(3)), SOON);
+        assert_eq!(text(wait(&mut again).await.unwrap()), "abc");
+    } else {
+        assert_eq!(text(verdict.unwrap()), "abc");
+    }
+}
+
+#[tokio::test]
+async fn messages_that_were_given_back_come_again_in_their_order() {
+    let mut rig = Rig::open().await;
+    rig.bench.say("one\ntwo\nthree\n").await;
+    for expected in ["one", "two"] {
+        assert_eq!(text(wait(&mut rig.ask(receive(), SOON)).await.unwrap()), expected);
+    }
+    let back = vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+    rig.link.tell(Request::GiveBack(back), rig.clock()).unwrap();
+    for expected in ["one", "two", "three"] {
+        assert_eq!(text(wait(&mut rig.ask(receive(), SOON)).await.unwrap()), expected);
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_batch_is_woken() {
+    let mut rig = Rig::open().await;
+    let feed = Feed::new(10);
+    let request = Request::Subscribe { id: next_id(), pattern: None, feed: feed.clone() };
+    rig.link.tell(request, rig.clock()).unwrap();
+    let (mut first, mut second) = (feed.next(), feed.next());
+    let both = async { tokio::join!(wait(&mut first), wait(&mut second)) };
+    let said = async {
+        rig.bench.say("one\n").await;
+        rig.bench.pause(ms(10)).await;
+        rig.bench.say("two\n").await;
+    };
+    let ((first, second), ()) = tokio::join!(both, said);
+    for verdict in [first, second] {
+        let Ok(Answer::Batch(batch, 0)) = verdict else { panic!("no batch") };
+        assert_eq!(batch.len(), 1);
+    }
+}
