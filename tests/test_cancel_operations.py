@@ -149,7 +149,7 @@ class Operation:
         """An instrument and an open link, for as long as the block."""
         framing = None if self.raw else "\n"
         with PtyInstrument(answer) as instrument:
-            link: lt.Link[Any] = lt.serial(instrument.port, framing=framing, settle=0.001, close_timeout=0.5)
+            link: lt.Link[Any] = lt.serial(instrument.port, framing=framing, settle=0.001, drain=0.1, close_timeout=0.5)
             async with link:
                 yield Bench(instrument, link, raw=self.raw)
                 assert link.state == "open"
