@@ -339,6 +339,16 @@ async fn a_loss_that_who_asks_runs_into_is_told_to_everyone() {
     assert_eq!(rig.open.load(Ordering::SeqCst), 0);
 }
 
+#[tokio::test]
+async fn a_link_whose_task_is_dropped_does_not_keep_its_port() {
+    let rig = Rig::new(Port::Good);
+    rig.set_up().await.unwrap();
+    rig.place.clock().sleep(ms(1)).await;
+    rig.place.nursery.cancel_within("no time for anything", Duration::ZERO);
+    rig.place.nursery.ended().await;
+    assert_eq!(rig.open.load(Ordering::SeqCst), 0);
+}
+
 async fn a_panic_is_the_links(port: Port) {
     let rig = Rig::new(port);
     rig.set_up().await.unwrap();

@@ -4,7 +4,7 @@
 //! in its place: under the same lock, by the same code. Who finds it awake leaves a letter.
 
 use std::future::poll_fn;
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Poll;
 
 use super::actor::{Actor, End};
@@ -17,9 +17,11 @@ pub struct Desk(Mutex<Option<Actor>>);
 impl Desk {
     /// Runs `actor` here to its end, and gives it back for closing.
     pub async fn seat(&self, actor: Actor) -> Option<(Actor, End)> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+        *self.lock() = Some(actor);
+        // Where the task is dropped, the actor and its port go with it.
+        let _leaves = Leaves(self);
         poll_fn(|cx| {
-            let mut seat = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seat = self.lock();
             // Taken out meanwhile: if it panics, it is gone, and with it all that waits for it.
             let Some(mut actor) = seat.take() else { return Poll::Ready(None) };
             match actor.poll(cx) {
@@ -33,6 +35,10 @@ impl Desk {
         .await
     }
 
+    fn lock(&self) -> MutexGuard<'_, Option<Actor>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Does what `job` asks, as far as that can be done at once, if the actor is asleep; else gives it back. Never waits.
     pub fn ask(&self, job: Job) -> Option<Job> {
         let mut seat = match self.0.try_lock() {
@@ -43,5 +49,14 @@ impl Desk {
         let Some(actor) = &mut *seat else { return Some(job) };
         actor.ask_now(job);
         None
+    }
+}
+
+struct Leaves<'a>(&'a Desk);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        let actor = self.0.lock().take();
+        drop(actor);
     }
 }
