@@ -7,6 +7,7 @@ import functools
 import gc
 import os
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
@@ -242,12 +243,16 @@ def run(request: pytest.FixtureRequest) -> Run:
     return RUNS[request.param]
 
 
-def repeat(work: Callable[[], object], count: int, *, forgets: bool) -> None:
+def repeat(work: Callable[[], object], count: int, *, forgets: bool, held: bool = False) -> None:
     """So many times; each forgets one link or none, and is told of it before the next begins."""
     for number in range(count):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             work()
+            if held and sys.version_info >= (3, 12):
+                # The frames of a task that asyncio.run cancels at its end lead to the frame that cancelled it, which
+                # holds the task: without any help of ours, it goes when the collector comes.
+                gc.collect()
         assert [warning.category for warning in caught] == [ResourceWarning] * forgets
         assert all(here() in str(warning.message) for warning in caught)
         if number % 10 == 9:
@@ -273,6 +278,6 @@ def test_runs_that_end_mid_query_and_forget_to_close(run: Run, instrument: PtyIn
             await anyio.wait_all_tasks_blocked()
             assert not query.done()
 
-    repeat(lambda: run(main), WARM_UP // 4, forgets=True)
+    repeat(lambda: run(main), WARM_UP // 4, forgets=True, held=run is not run_trio)
     with Flat():
-        repeat(lambda: run(main), 200, forgets=True)
+        repeat(lambda: run(main), 200, forgets=True, held=run is not run_trio)

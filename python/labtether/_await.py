@@ -25,6 +25,18 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
     A second cancellation is kept and changes nothing: the wait goes on.
     """
     operation.cancel()
+    error = yield from _until_ended(operation, error)
+    annotate(operation, error)
+    operation.close()
+    try:
+        raise error
+    finally:
+        # The frame must not keep the error that keeps the frame: a forgotten link would wait for the collector.
+        del error
+
+
+def _until_ended(operation: _core.Operation, error: BaseException) -> Generator[Any, Any, BaseException]:
+    """Wait until Rust has ended, or has had its time; the error to raise."""
     shield = _shield()
     late = [False]
 
@@ -46,17 +58,14 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
                 raise
             except BaseException as newer:
                 error = _the_one_to_raise(error, newer)
+        return error
     finally:
         timer.cancel()
         if shield is not None:
             shield.__exit__(None, None, None)
-    annotate(operation, error)
-    operation.close()
-    try:
-        raise error
-    finally:
-        # The frame must not keep the error that keeps the frame: a forgotten link would wait for the collector.
-        del error
+        # As above: a second cancellation keeps this frame, and these lead to the task that keeps the cancellation.
+        waiting = None  # type: ignore[assignment]
+        del shield, timer, give_up, error
 
 
 def annotate(operation: _core.Operation, error: BaseException) -> None:

@@ -67,6 +67,9 @@ class Wake(asyncio.Future[None]):
         except RuntimeError:
             # Another task is being stepped (nested loops do that): then it has to wait for its turn.
             self._schedule(callback, context)
+        finally:
+            # A cancelled task's traceback keeps this frame (CPython 3.12), which must not keep the task.
+            del callback, context, resume
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not _cancel(self, msg):
