@@ -70,6 +70,19 @@ async def test_in_an_exchange_too_a_query_never_gets_the_late_reply_of_another()
             assert await talk.query("ASK 3") == "3"
 
 
+async def test_in_an_exchange_a_query_never_gets_what_a_read_that_was_given_up_was_owed() -> None:
+    with PtyInstrument(numbered, terminator=b"\r\n") as instrument:
+        async with lt.serial(instrument.port, framing="\r\n") as link, link.exchange(timeout=30) as talk:
+            await talk.send("SLOW 1")
+            with anyio.move_on_after(0.05):
+                await talk.read_until("\n")
+            assert await talk.query("ASK 2") == "2"
+            await talk.send("SLOW 3")
+            with pytest.raises(lt.LinkTimeout):
+                await talk.read(3, timeout=0.05)
+            assert await talk.query("ASK 4") == "4"
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "cp1252"])
 async def test_patterns_are_searched_in_the_text_of_the_link(encoding: str) -> None:
     framing = lt.Lines("\n", encoding=encoding)

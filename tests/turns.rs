@@ -9,7 +9,7 @@ use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::error::LinkError;
 use labtether::link::conversation::Resync;
 use labtether::link::feed::Feed;
-use labtether::link::job::{Request, Want, What};
+use labtether::link::job::{Ending, Request, Want, What};
 use labtether::link::ticket::{Answer, Pending, next_id};
 use regex::bytes::Regex;
 
@@ -163,4 +163,50 @@ async fn whoever_waits_for_a_batch_is_woken() {
         let Ok(Answer::Batch(batch, 0)) = verdict else { panic!("no batch") };
         assert_eq!(batch.len(), 1);
     }
+}
+
+#[tokio::test]
+async fn what_waited_behind_a_query_goes_out_when_that_times_out() {
+    let mut rig = Rig::open().await;
+    let mut silent = rig.query("S", ms(500));
+    assert_eq!(rig.bench.hear().await, "S");
+    let began = rig.clock().now();
+    let mut halt = rig.ask(send("HALT", false), SOON);
+    assert_eq!(kind(&wait(&mut silent).await), "timeout");
+    wait(&mut halt).await.unwrap();
+    assert_eq!(rig.clock().now().since(began), ms(500), "a message that expects no answer waits for no debt");
+    assert_eq!(rig.bench.hear().await, "HALT");
+}
+
+#[tokio::test]
+async fn who_waited_behind_a_query_gets_back_in_step_when_that_times_out() {
+    let mut rig = with_resync().await;
+    let mut silent = rig.query("S", ms(500));
+    assert_eq!(rig.bench.hear().await, "S");
+    let began = rig.clock().now();
+    let _next = rig.query("NEXT", SOON);
+    assert_eq!(kind(&wait(&mut silent).await), "timeout");
+    assert_eq!(rig.bench.hear().await, "PING");
+    assert_eq!(rig.clock().now().since(began), ms(500));
+}
+
+#[tokio::test]
+async fn an_owed_reply_of_any_size_is_dropped_whole() {
+    let many = 3_000_000;
+    let mut rig = Rig::with(65536, Some(lines()), |_| {}).await;
+    let Ok(Answer::Number(talk)) = wait(&mut rig.ask(common::talk(), SOON)).await else { panic!("no exchange") };
+    wait(&mut rig.link.ask(send("DUMP", false), Some(talk), SOON, SOON, rig.clock())).await.unwrap();
+    assert_eq!(rig.bench.hear().await, "DUMP");
+    let mut dump = rig.link.ask(What::Read(Want::Exactly(many)), Some(talk), SOON, SOON, rig.clock());
+    rig.bench.pause(ms(1)).await;
+    dump.cancel();
+    assert_eq!(kind(&wait(&mut dump).await), "cancelled");
+    rig.link.tell(Request::EndTalk { talk, ending: Ending::Failed }, rig.clock()).unwrap();
+    let mut next = rig.query("NEXT", SOON);
+    for _ in 0..many / 1000 {
+        rig.bench.say(&format!("{}\n", "x".repeat(999))).await;
+    }
+    assert_eq!(rig.bench.hear().await, "NEXT");
+    rig.bench.say("next\n").await;
+    assert_eq!(text(wait(&mut next).await.unwrap()), "next");
 }

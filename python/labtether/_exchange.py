@@ -104,7 +104,7 @@ class Exchange(Generic[M]):
     async def send(self, message: Message, *, timeout: float | None = None) -> None:
         """Send `message`. Raises LinkTimeout if the line takes no more, LinkLost, LinkClosed."""
         body, raw = self._link._encode(message, "a message")
-        await self._link._wire.send(body, raw, False, self._within(timeout), None, self._talk())
+        await self._waited(self._link._wire.send(body, raw, False, self._within(timeout), None, self._talk()))
 
     async def receive(
         self, *, match: PatternLike | None = None, timeout: float | None = None, framing: FramingLike | None = None
@@ -143,6 +143,14 @@ class Exchange(Generic[M]):
         await self.send(command, timeout=timeout)
         return await self._next(None, framing, self._within(timeout), parse, command)
 
+    async def _waited(self, operation: _core.Operation) -> Any:
+        try:
+            return await operation
+        except BaseException:
+            # What it waited for may still come.
+            self._behind = True
+            raise
+
     async def _next(
         self,
         pattern: _core.Pattern | None,
@@ -156,9 +164,7 @@ class Exchange(Generic[M]):
             raise ValueError("a link with framing=None needs framing= for each message, or read()")
         encoder = self._link._encoder if lines is None else encoder_of(lines)
         core = None if lines is None else lines.core
-        self._behind = True
-        answer = await self._link._wire.receive(pattern, core, limit, self._talk())
-        self._behind = False
+        answer = await self._waited(self._link._wire.receive(pattern, core, limit, self._talk()))
         # Alone, or with those that were passed over on the way to it.
         body, skipped = answer if isinstance(answer, tuple) else (answer, [])
         self.skipped += [encoder.decode(one) for one in skipped]
@@ -166,20 +172,22 @@ class Exchange(Generic[M]):
 
     async def read(self, n: int, *, timeout: float | None = None) -> bytes:
         """Exactly `n` raw bytes, whatever the link's framing."""
-        data: bytes = await self._link._wire.read(check_count(n, "n"), self._within(timeout), None, self._talk())
+        operation = self._link._wire.read(check_count(n, "n"), self._within(timeout), None, self._talk())
+        data: bytes = await self._waited(operation)
         return data
 
     async def read_until(self, end: str | bytes, *, timeout: float | None = None) -> bytes:
         """Raw bytes up to and including `end`."""
         from labtether._link import _end
 
-        data: bytes = await self._link._wire.read_until(_end(end), self._within(timeout), None, self._talk())
+        operation = self._link._wire.read_until(_end(end), self._within(timeout), None, self._talk())
+        data: bytes = await self._waited(operation)
         return data
 
     async def read_some(self, max_bytes: int = 65536, *, timeout: float | None = None) -> bytes:
         """What there is, at least one byte."""
         most = check_count(max_bytes, "max_bytes")
-        data: bytes = await self._link._wire.read_some(most, self._within(timeout), None, self._talk())
+        data: bytes = await self._waited(self._link._wire.read_some(most, self._within(timeout), None, self._talk()))
         return data
 
     async def write(self, data: bytes, *, timeout: float | None = None) -> None:

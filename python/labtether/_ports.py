@@ -51,9 +51,9 @@ class Wake(asyncio.Future[None]):
 
     def ring(self) -> None:
         """Resume who waits. Called by the port, from the loop."""
-        if self.done():
-            return
-        _set_result(self, None)
+        # Can be repeated: Ctrl-C may come between any two steps.
+        if not self.done():
+            _set_result(self, None)
         resume = self._resume
         if resume is None:
             return
@@ -98,12 +98,13 @@ class _LoopSide:
 
     def drain(self) -> None:
         """Resume those that Rust has rung for."""
-        ready = iter(self.port.take())
+        ready: list[Wake] = []
         try:
+            self.port.take(ready)
             for wake in ready:
                 wake.ring()
         except BaseException:
-            # KeyboardInterrupt and SystemExit leave through here; nobody else's wake-up may be lost by it.
+            # KeyboardInterrupt and SystemExit leave through here; nobody's wake-up may be lost by it.
             for wake in ready:
                 self.loop.call_soon(wake.ring)
             raise

@@ -58,7 +58,9 @@ def _running_port() -> _core.Port | None:
 
 async def _ring(port: _core.Port) -> None:
     await trio.lowlevel.wait_readable(port.fileno())
-    for sleeper in port.take():
+    ready: list[_Sleeper] = []
+    port.take(ready)
+    for sleeper in ready:
         sleeper.ring()
 
 
@@ -79,6 +81,7 @@ async def _pump(port: _core.Port) -> None:
         port.close()
 
 
+@trio.lowlevel.enable_ki_protection
 async def wait(operation: _core.Operation) -> Any:
     """Await `operation`. Once begun, the wait ends only when the work has, or CANCEL_TIMEOUT after it was told to."""
     if not operation.shielded:
@@ -138,7 +141,7 @@ async def _wait_alone(operation: _core.Operation) -> Any:
 async def _watch(operation: _core.Operation, port: _core.Port) -> None:
     while not operation.settled():
         await trio.lowlevel.wait_readable(port.fileno())
-        port.take()
+        port.take([])
 
 
 class _Leaving:

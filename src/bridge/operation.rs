@@ -321,6 +321,7 @@ impl Operation {
 
     /// The value, or the error raised, after `poll_in` said that it is there.
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let _inside = Inside::enter(py);
         let verdict = match std::mem::replace(&mut self.inside().stage, Stage::Over) {
             Stage::Settled(verdict) => verdict,
             _ => return Err(PyRuntimeError::new_err("this operation has been awaited already")),

@@ -13,6 +13,7 @@ use std::task::{Wake, Waker};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::doorbell::Doorbell;
@@ -138,16 +139,20 @@ impl Port {
         drop((waiting, make));
     }
 
-    /// What waits for those that were rung, to be resumed by the caller: no code of the user's runs under a frame of ours.
-    fn take(&self) -> Vec<Py<PyAny>> {
+    /// Adds to `ready` what waits for those that were rung, to be resumed by the caller: no code of the user's runs under a frame of
+    /// ours. It is the caller's list, so that an interrupt right behind this call loses nothing.
+    fn take(&self, ready: &Bound<'_, PyList>) -> PyResult<()> {
         self.shared.bell.silence();
         self.shared.armed.store(false, Ordering::SeqCst);
         let mut keys = std::mem::take(&mut *self.shared.ready()).into_iter();
-        let mut waiting = self.waiting();
-        let ready = keys.by_ref().take(BATCH).filter_map(|key| waiting.remove(&key)).collect();
-        drop(waiting);
+        for key in keys.by_ref().take(BATCH) {
+            let ringable = self.waiting().remove(&key);
+            if let Some(ringable) = ringable {
+                ready.append(ringable)?;
+            }
+        }
         keys.for_each(|key| self.shared.ring(key));
-        ready
+        Ok(())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

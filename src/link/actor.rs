@@ -238,23 +238,29 @@ impl Actor {
 
     fn advance(&mut self) -> io::Result<()> {
         let now = self.clock.stamp();
-        while self.conversation.next_turn(now).is_some() {
-            // What is in the kernel by now was said before the question: it is not its answer.
-            let n = self.pipe.read_now(&mut self.conversation.input)?;
-            if n > 0 {
-                self.heard(n, now);
+        loop {
+            while self.conversation.next_turn(now).is_some() {
+                // What is in the kernel by now was said before the question: it is not its answer.
+                let n = self.pipe.read_now(&mut self.conversation.input)?;
+                if n > 0 {
+                    self.heard(n, now);
+                }
+                if let Some(id) = self.conversation.next_turn(now) {
+                    self.conversation.begin(id, now);
+                }
             }
-            if let Some(id) = self.conversation.next_turn(now) {
-                self.conversation.begin(id, now);
+            self.conversation.expire(now);
+            if self.conversation.cut(now) {
+                self.pipe.discard_output();
+                self.pace.empty_at = now.moment;
             }
-        }
-        self.conversation.expire(now);
-        if self.conversation.cut(now) {
-            self.pipe.discard_output();
-            self.pace.empty_at = now.moment;
-        }
-        if self.conversation.take_discard() {
-            self.pipe.discard_input();
+            if self.conversation.take_discard() {
+                self.pipe.discard_input();
+            }
+            // What has ended may have made way for somebody.
+            if self.conversation.next_turn(now).is_none() {
+                break;
+            }
         }
         self.conversation.show();
         Ok(())

@@ -30,6 +30,7 @@ use super::unasked::Unasked;
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, Evidence, LinkError};
 use crate::framing::Framing;
+use crate::nursery::outcome::is_unwinding;
 
 /// Unread input that nobody waits for.
 const MOST_UNREAD: usize = 1 << 20;
@@ -335,12 +336,15 @@ impl Conversation {
             Some(Current::Talk(talk)) => talk.asks.front(),
             _ => self.reads.front(),
         };
-        let wanted = match asks.map(|waiting| &waiting.job.what) {
+        let for_ask = match asks.map(|waiting| &waiting.job.what) {
             Some(What::Read(Want::Exactly(n))) => *n,
-            Some(What::Read(Want::Until(_)) | What::Receive { .. }) => usize::MAX,
-            _ if matches!(self.current, Some(Current::Query(_) | Current::Resync { .. })) => usize::MAX,
+            Some(What::Read(Want::Until(_)) | What::Receive { .. } | What::CatchUp) => usize::MAX,
             _ => 0,
         };
+        let answered = matches!(self.current, Some(Current::Query(_) | Current::Resync { .. }));
+        let owed = self.debt.as_ref().and_then(|debt| debt.owed.front());
+        let is_owed = owed.is_some_and(|owed| !matches!(owed, Owed::Anything));
+        let wanted = if answered || is_owed { usize::MAX } else { for_ask };
         // A framing has a longest message of its own.
         wanted.max(MOST_UNREAD)
     }
@@ -361,5 +365,16 @@ impl Conversation {
     /// Whether the actor is to throw away what the kernel has read for us; asked once.
     pub fn take_discard(&mut self) -> bool {
         std::mem::take(&mut self.discard)
+    }
+}
+
+impl Drop for Conversation {
+    /// Where the actor's task was torn down, iterators must not wait for ever.
+    fn drop(&mut self) {
+        let why = if is_unwinding() { "an internal error ended it; please report it" } else { "it was stopped" };
+        let about = Box::new(self.evidence(None, None, Bytes::new(), Moment::NEVER));
+        let ended = || LinkError::Closed { about: about.clone(), why: why.to_owned() };
+        self.unasked.end(ended);
+        self.polls.end(ended);
     }
 }

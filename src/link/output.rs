@@ -134,7 +134,7 @@ impl Output {
     /// An urgent frame has waited long enough: takes out what stands before it, if it was begun. The actor then discards what the kernel
     /// holds. A pseudo-terminal may have taken some more in that very instant, and be full again: so it is tried a few times.
     pub(super) fn cut(&mut self, now: Moment) -> Option<Frame> {
-        self.cuts += 1;
+        self.cuts = self.cuts.saturating_add(1);
         self.cut_at = (self.cuts < MOST_CUTS).then(|| now + BETWEEN_CUTS);
         let in_the_way = self.frames.front().is_some_and(|front| front.is_begun() && !front.urgent);
         if in_the_way { self.frames.pop_front() } else { None }

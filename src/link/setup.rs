@@ -39,7 +39,7 @@ impl Link {
             Setup { ticket, token, share, undo: None, link: self.clone(), place: place.clone(), claimed: false };
         let stops = self.stops.load(Ordering::SeqCst);
         // Here and now, on the caller's thread: a `stop()` that comes next has to find it.
-        let found = self.find(place, berths, &wish);
+        let found = self.find(place, berths, &wish, stops);
         match found {
             Found::Open(session) => {
                 setup.share.join(&session);
@@ -78,9 +78,18 @@ impl Link {
     ///
     /// *Cancel safety*: stopping goes on; the wait ends with it, within `close_timeout` and a little.
     pub fn stop(self: &Arc<Link>, place: &Place) -> Ticket {
+        {
+            // Under the lock, so that a setup either sees it or is seen by it.
+            let _phase = self.phase();
+            self.stops.fetch_add(1, Ordering::SeqCst);
+        }
+        self.end_and_wait(place)
+    }
+
+    /// The same for whoever undoes a setup of his own: other setups go on.
+    fn end_and_wait(self: &Arc<Link>, place: &Place) -> Ticket {
         let (ticket, reply) = ticket(next_id(), &self.config.name, None);
         let (link, clock) = (self.clone(), place.clock().clone());
-        self.stops.fetch_add(1, Ordering::SeqCst);
         let session = {
             let mut phase = self.phase();
             let session = phase.session().cloned();
@@ -117,17 +126,21 @@ impl Link {
         ticket
     }
 
-    fn find(self: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish) -> Found {
+    /// Where things stand for a setup that began when the link had been stopped `stops` times.
+    fn find(self: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish, stops: u64) -> Found {
         let mut phase = self.phase();
+        if self.stops.load(Ordering::SeqCst) != stops {
+            return Found::Refused(self.closed("it was stopped while it was being set up"));
+        }
         match &*phase {
+            Phase::Open(session) | Phase::Opening(session) if session.abandoned.load(Ordering::SeqCst) => {
+                return Found::Closing(session.clone());
+            }
             Phase::Open(session) | Phase::Opening(session) if wish.once => {
                 let age = Seconds(place.clock().now().since(session.since.moment));
                 return Found::Refused(
                     self.busy(format!("it was set up {} {age} s ago, and a link is entered once", session.place)),
                 );
-            }
-            Phase::Open(session) | Phase::Opening(session) if session.abandoned.load(Ordering::SeqCst) => {
-                return Found::Closing(session.clone());
             }
             Phase::Open(session) => return Found::Open(session.clone()),
             Phase::Opening(session) => return Found::OnTheWay(session.clone()),
@@ -233,10 +246,7 @@ impl Work {
             }
             // A session that was stopped while lost, or whose task was dropped, is closed by whoever comes next.
             self.link.enter(&session, Phase::Closed);
-            if self.link.stops.load(Ordering::SeqCst) != self.stops {
-                return Err(self.link.closed("it was stopped while it was being set up"));
-            }
-            found = self.link.find(&self.place, &self.berths, &self.wish);
+            found = self.link.find(&self.place, &self.berths, &self.wish, self.stops);
             if let Found::OnTheWay(session) = &found {
                 self.share.join(session);
             }
@@ -351,7 +361,7 @@ impl Pending for Setup {
 impl Setup {
     fn take_down(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         if self.share.leave() {
-            self.undo = Some(self.link.stop(&self.place));
+            self.undo = Some(self.link.end_and_wait(&self.place));
             return self.poll_claim(cx);
         }
         Poll::Ready(Err(LinkError::Cancelled { effect: Effect::NeverStarted, about: self.link.about(None) }))
@@ -362,7 +372,7 @@ impl Drop for Setup {
     fn drop(&mut self) {
         self.token.cancel();
         if !self.claimed && self.undo.is_none() && self.share.leave() {
-            drop(self.link.stop(&self.place));
+            drop(self.link.end_and_wait(&self.place));
         }
     }
 }

@@ -68,9 +68,10 @@ impl Talk {
 
     /// What came for one who left is in the input again.
     pub(super) fn owe_again(&mut self, owed: Option<Owed>) {
-        self.owed.extend(owed);
-        // It came before everything else that is owed.
-        self.owed.rotate_right(1.min(self.owed.len()));
+        if let Some(owed) = owed {
+            // It came before everything else that is owed.
+            self.owed.push_front(owed);
+        }
     }
 
     /// A wait is given up: what it waited for is what is owed.
