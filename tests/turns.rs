@@ -202,11 +202,13 @@ async fn an_owed_reply_of_any_size_is_dropped_whole() {
     dump.cancel();
     assert_eq!(kind(&wait(&mut dump).await), "cancelled");
     rig.link.tell(Request::EndTalk { talk, ending: Ending::Failed }, rig.clock()).unwrap();
+    let began = rig.clock().now();
     let mut next = rig.query("NEXT", SOON);
     for _ in 0..many / 1000 {
         rig.bench.say(&format!("{}\n", "x".repeat(999))).await;
     }
     assert_eq!(rig.bench.hear().await, "NEXT");
+    assert_eq!(rig.clock().now().since(began), ms(20), "it was read as fast as it came, and then the line settled");
     rig.bench.say("next\n").await;
     assert_eq!(text(wait(&mut next).await.unwrap()), "next");
 }
