@@ -3,6 +3,7 @@
 As a control, each operation here comes to its own end where nobody cancels it.
 """
 
+import abc
 import enum
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -132,7 +133,20 @@ class Bench:
         assert heard is None or self.was_heard(b"LATE x") == heard
 
 
-class Operation:
+class Steps:
+    """What only some operations need."""
+
+    async def prepare(self, bench: Bench) -> None:
+        """What is there before the await begins; the line has been arranged."""
+
+    async def arrive(self, bench: Bench) -> None:
+        """Wait until the await, which has begun, is where the moment says."""
+
+    async def complete(self, bench: Bench) -> None:
+        """Make it end by itself, where it does not do so without help."""
+
+
+class Operation(Steps, abc.ABC):
     """One row of the table. `moments` are those it has; a comment says why it lacks the others."""
 
     raw: ClassVar[bool] = False
@@ -154,22 +168,13 @@ class Operation:
                 yield Bench(instrument, link, raw=self.raw)
                 assert link.state == "open"
 
-    async def prepare(self, bench: Bench) -> None:
-        """What is there before the await begins; the line has been arranged."""
-
+    @abc.abstractmethod
     async def call(self, bench: Bench, attempt: Attempt) -> object:
         """The await, right behind `attempt.here()`."""
-        raise NotImplementedError
 
-    async def arrive(self, bench: Bench) -> None:
-        """Wait until the await, which has begun, is where the moment says."""
-
-    async def complete(self, bench: Bench) -> None:
-        """Make it end by itself, where it does not do so without help."""
-
+    @abc.abstractmethod
     async def afterwards(self, bench: Bench, attempt: Attempt) -> None:
         """What must hold once it is over and the line is in order again. It may have ended by itself."""
-        raise NotImplementedError
 
 
 BOTH_WAYS: tuple[Moment, ...] = (

@@ -174,8 +174,10 @@ def test_cancellation_needs_no_anyio() -> None:
         async def main():
             async with lt.link("sim://balance") as balance:
                 for _ in range(5):
+                    before = len(balance.trace())
                     task = asyncio.create_task(balance.query("S", timeout=60))
-                    await asyncio.sleep(0.01)
+                    while not any(event.direction == ">" for event in balance.trace()[before:]):
+                        await asyncio.sleep(0)
                     task.cancel("why")
                     try:
                         await task

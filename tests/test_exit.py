@@ -289,6 +289,15 @@ def deaf_server() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+def assert_ends_quietly(code: str, backend: str, *, times: int) -> None:
+    for _ in range(times):
+        with Child(program(code), backend, "return") as child:
+            assert child.line() == "ending"
+            finished = child.finish()
+        assert finished.seconds < LIMIT
+        assert finished.stderr == ""
+
+
 @pytest.mark.parametrize("kind", ["threads", "loop"])
 def test_daemon_threads_that_ask_to_the_very_end_do_not_crash_it(kind: str) -> None:
     code = """
@@ -324,12 +333,7 @@ def test_daemon_threads_that_ask_to_the_very_end_do_not_crash_it(kind: str) -> N
             started.acquire()
         leave()
     """
-    for _ in range(10):
-        with Child(program(code), kind, "return") as child:
-            assert child.line() == "ending"
-            finished = child.finish()
-        assert finished.seconds < LIMIT
-        assert finished.stderr == ""
+    assert_ends_quietly(code, kind, times=10)
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "trio"])
@@ -353,12 +357,7 @@ def test_a_daemon_thread_that_computes_after_an_await_does_not_crash_the_end(kin
         started.acquire()
         leave()
     """
-    for _ in range(3):
-        with Child(program(code), kind, "return") as child:
-            assert child.line() == "ending"
-            finished = child.finish()
-        assert finished.seconds < LIMIT
-        assert finished.stderr == ""
+    assert_ends_quietly(code, kind, times=3)
 
 
 def test_a_link_can_be_touched_at_the_very_end() -> None:

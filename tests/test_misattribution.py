@@ -27,7 +27,7 @@ PATIENCE = 0.5
 """Seconds for a reply that is wanted; the instruments are silent now and then."""
 
 INSTRUMENTS = """
-    import heapq, json, os, random, selectors, socket, sys, time, tty
+    import contextlib, heapq, json, os, random, selectors, socket, sys, time, tty
 
     links, seed = int(sys.argv[1]), int(sys.argv[2])
     dice = random.Random(seed)
@@ -59,10 +59,8 @@ INSTRUMENTS = """
     look.register(sys.stdin, selectors.EVENT_READ, None)
 
     def write(line, data):
-        try:
+        with contextlib.suppress(ConnectionError):  # late for a link that is closed by now
             os.write(line, data)
-        except ConnectionError:
-            pass  # late for a link that is closed by now
 
     def say(at, line, data):
         global count

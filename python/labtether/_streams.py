@@ -3,6 +3,7 @@ crossing for many."""
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import functools
 import weakref
@@ -24,7 +25,7 @@ M = TypeVar("M", str, bytes)
 V = TypeVar("V")
 
 
-class Stream(Generic[V]):
+class Stream(abc.ABC, Generic[V]):
     """An asynchronous iterator that Rust feeds. It begins when it is entered or first iterated, and ends with
     `aclose`, its block, its last reference, or on asyncio the task that began it. Cancelling an iteration loses
     nothing."""
@@ -93,8 +94,9 @@ class Stream(Generic[V]):
         if detach is not None:
             detach()
 
+    @abc.abstractmethod
     def _made(self, body: bytes, epoch: float, monotonic: float) -> Any:
-        raise NotImplementedError
+        """What is iterated over, of a message and its times; `_NOT_WANTED` to pass it over."""
 
     def __repr__(self) -> str:
         state = "over" if self._over else "not begun" if self._stream is None else "running"

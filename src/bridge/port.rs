@@ -85,11 +85,12 @@ impl Port {
             Some(make) => make.bind(py).call0()?,
             None => return Err(PyOSError::new_err("the port has no event loop")),
         };
-        self.expect(key, future.clone().unbind());
+        self.hold(key, future.clone().unbind());
         Ok(future)
     }
 
-    fn expect(&self, key: u64, ringable: Py<PyAny>) {
+    /// Keeps `ringable` until wait `key` is rung.
+    fn hold(&self, key: u64, ringable: Py<PyAny>) {
         // The replaced one is dropped after the lock: its destructor may run Python.
         let replaced = self.waiting().insert(key, ringable);
         drop(replaced);
@@ -124,7 +125,7 @@ impl Port {
 
     /// Has `take` give `ringable` back when wait `key` is rung.
     fn register(&self, key: u64, ringable: Py<PyAny>) {
-        self.expect(key, ringable);
+        self.hold(key, ringable);
     }
 
     /// Rings for wait `key`, as Rust would.

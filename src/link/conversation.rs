@@ -1,7 +1,8 @@
 //! Who may speak, who is answered, and what is owed: a link's conversation, without I/O and without a clock.
 //!
 //! The actor tells it what was asked, read and written, and what time it is; it says what to write next and when to be called again.
-//! Who has the line is in `turns.rs`, what incoming bytes mean in `hearing.rs`, exchanges in `talk.rs`.
+//! Who has the line is in `turns.rs`, what incoming bytes mean in `hearing.rs`, exchanges in `talk.rs`,
+//! what goes back when its asker leaves in `loans.rs`.
 //!
 //! # Invariants
 //! 1. At most one exchange has the line. A reply can therefore only belong to it.
@@ -149,7 +150,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation in which nothing has been said. `myself` is the actor's own mailbox; The counts go on from those of `gauge`.
+    /// A conversation in which nothing has been said. `myself` is the actor's own mailbox; the counts go on from those of `gauge`.
     pub fn new(
         rules: Rules,
         trace: Arc<Trace>,
@@ -206,7 +207,7 @@ impl Conversation {
             Request::Poll(poll) => self.polls.add(poll, now.moment),
             Request::Unsubscribe(id) => {
                 self.unasked.unsubscribe(id);
-                self.end_poll(id, now);
+                self.end_poll(id);
             }
             Request::Close(_) => {}
         }
@@ -232,7 +233,7 @@ impl Conversation {
         if let Some(job) = self.queue.remove(id) {
             self.confirm(job, Effect::NeverStarted, now.moment, None);
         } else if matches!(&self.current, Some(Current::Query(asked)) if asked.job.id == id) {
-            self.leave_query(now.moment, |conversation, asked, effect| {
+            self.leave_query(|conversation, asked, effect| {
                 conversation.confirm(asked.job, effect, now.moment, asked.started);
             });
         } else if matches!(&self.current, Some(Current::Talk(talk)) if talk.id == id) {

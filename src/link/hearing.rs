@@ -40,7 +40,7 @@ impl Conversation {
                 break;
             }
         }
-        self.serve_receives(at);
+        self.serve_receives();
         self.serve_reads(at.moment);
     }
 
@@ -55,14 +55,14 @@ impl Conversation {
         let Some(Current::Query(asked)) = self.current.take() else { return false };
         let verdict = verdict.map_err(|why| {
             let about = self.about(&asked.job, asked.started, at.moment);
-            self.owe_anything(at.moment);
+            self.owe_anything(at.moment + self.rules.drain);
             LinkError::Frame { about, why }
         });
         if verdict.is_ok() {
             self.counts.exchanges += 1;
         }
         self.give(asked.job, verdict, at.moment);
-        self.restore_stale(at.moment);
+        self.restore_stale();
         true
     }
 
@@ -85,7 +85,7 @@ impl Conversation {
         if settled {
             self.debt = None;
             self.settling = Some(at.moment + self.rules.drain);
-            self.restore_stale(at.moment);
+            self.restore_stale();
         }
         true
     }
@@ -133,10 +133,10 @@ impl Conversation {
             self.counts.dropped += 1;
             self.trace.note(at, "an unasked message was dropped: nobody has fetched the last thousand");
         }
-        self.serve_receives(at);
+        self.serve_receives();
     }
 
-    fn serve_receives(&mut self, _at: Stamp) {
+    fn serve_receives(&mut self) {
         while !self.is_lending() {
             let Some((waiting, heard)) = self.unasked.serve() else { return };
             self.lend(waiting.job, Answer::Message(heard, Vec::new()), Source::Unasked);

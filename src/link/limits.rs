@@ -35,7 +35,7 @@ impl Conversation {
         // What is there counts, however late it is looked at.
         self.hear(now);
         if matches!(&self.current, Some(Current::Query(asked)) if asked.deadline <= moment) {
-            self.leave_query(moment, |conversation, asked, effect| {
+            self.leave_query(|conversation, asked, effect| {
                 let error = conversation.silent(&asked.job, asked.started, effect, moment);
                 conversation.trace.note(now, "timeout");
                 conversation.give(asked.job, Err(error), moment);
@@ -46,7 +46,7 @@ impl Conversation {
         }
         if self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until <= moment) {
             self.end_debt(now);
-            self.restore_stale(moment);
+            self.restore_stale();
         }
         for job in self.queue.impatient(moment) {
             let error = self.busy(&job, moment);

@@ -287,6 +287,9 @@ async fn close(
     link.enter(session, next);
 }
 
+/// Closing may take a hundred times as long as the deadline if a driver is stuck; then it is named and left behind.
+const CLOSING_ITSELF: Duration = Duration::from_millis(500);
+
 async fn close_pipe(
     link: &Arc<Link>,
     session: &Arc<Session>,
@@ -294,24 +297,11 @@ async fn close_pipe(
     pipe: Box<dyn crate::transport::Transport>,
     berth: Option<Berth>,
 ) {
-    if pipe.close_blocks() {
-        close_on_thread(link, session, place, pipe, berth).await;
-    } else {
+    if !pipe.close_blocks() {
         pipe.close();
         drop(berth);
+        return;
     }
-}
-
-/// Closing may take a hundred times as long as the deadline if a driver is stuck; then it is named and left behind.
-const CLOSING_ITSELF: Duration = Duration::from_millis(500);
-
-async fn close_on_thread(
-    link: &Arc<Link>,
-    session: &Arc<Session>,
-    place: &Place,
-    pipe: Box<dyn crate::transport::Transport>,
-    berth: Option<Berth>,
-) {
     let name = format!("labtether-close-{}", link.config.name);
     let clock = place.clock();
     let work = move || {

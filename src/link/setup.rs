@@ -21,7 +21,7 @@ use crate::nursery::outcome::{Ended, Fault};
 
 /// Where a setup found the link.
 enum Found {
-    Open(Arc<Session>),
+    Open,
     OnTheWay(Arc<Session>),
     Closing(Arc<Session>),
     Refused(LinkError),
@@ -39,17 +39,11 @@ impl Link {
             Setup { ticket, token, share, undo: None, link: self.clone(), place: place.clone(), claimed: false };
         let stops = self.stops.load(Ordering::SeqCst);
         // Here and now, on the caller's thread: a `stop()` that comes next has to find it.
-        let found = self.find(place, berths, &wish, stops);
+        let found = self.find(place, berths, &wish, stops, &setup.share);
         match found {
-            Found::Open(session) => {
-                setup.share.join(&session);
-                reply.give(Ok(Answer::Nothing));
-            }
+            Found::Open => reply.give(Ok(Answer::Nothing)),
             Found::Refused(error) => reply.give(Err(error)),
             Found::OnTheWay(_) | Found::Closing(_) => {
-                if let Found::OnTheWay(session) = &found {
-                    setup.share.join(session);
-                }
                 let work = Work {
                     link: self.clone(),
                     place: place.clone(),
@@ -126,8 +120,9 @@ impl Link {
         ticket
     }
 
-    /// Where things stand for a setup that began when the link had been stopped `stops` times.
-    fn find(self: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish, stops: u64) -> Found {
+    /// Where things stand for a setup that began when the link had been stopped `stops` times. A session that is open or on its way
+    /// has its share from now on.
+    fn find(self: &Arc<Link>, place: &Place, berths: &Berths, wish: &Wish, stops: u64, share: &Share) -> Found {
         let mut phase = self.phase();
         if self.stops.load(Ordering::SeqCst) != stops {
             return Found::Refused(self.closed("it was stopped while it was being set up"));
@@ -142,13 +137,20 @@ impl Link {
                     self.busy(format!("it was set up {} {age} s ago, and a link is entered once", session.place)),
                 );
             }
-            Phase::Open(session) => return Found::Open(session.clone()),
-            Phase::Opening(session) => return Found::OnTheWay(session.clone()),
+            Phase::Open(session) => {
+                share.join(session);
+                return Found::Open;
+            }
+            Phase::Opening(session) => {
+                share.join(session);
+                return Found::OnTheWay(session.clone());
+            }
             Phase::Closing(session) => return Found::Closing(session.clone()),
             Phase::Lost { session, .. } if !session.has_ended() => return Found::Closing(session.clone()),
             Phase::Lost { .. } | Phase::Closed => {}
         }
         let (session, run) = new_session(self, place, berths, wish);
+        share.join(&session);
         *phase = Phase::Opening(session.clone());
         drop(phase);
         let (link, of) = (self.clone(), session.clone());
@@ -227,10 +229,7 @@ impl Work {
     async fn to_the_end(&self, mut found: Found) -> Verdict {
         loop {
             let session = match found {
-                Found::Open(session) => {
-                    self.share.join(&session);
-                    return Ok(Answer::Nothing);
-                }
+                Found::Open => return Ok(Answer::Nothing),
                 Found::Refused(error) => return Err(error),
                 Found::OnTheWay(session) => {
                     if let Some(verdict) = self.see_open(&session).await {
@@ -246,10 +245,7 @@ impl Work {
             }
             // A session that was stopped while lost, or whose task was dropped, is closed by whoever comes next.
             self.link.enter(&session, Phase::Closed);
-            found = self.link.find(&self.place, &self.berths, &self.wish, self.stops);
-            if let Found::OnTheWay(session) = &found {
-                self.share.join(session);
-            }
+            found = self.link.find(&self.place, &self.berths, &self.wish, self.stops, &self.share);
         }
     }
 

@@ -240,7 +240,7 @@ impl Conversation {
         if !begun {
             return Effect::NeverStarted;
         }
-        let owed = self.rules.framing.clone().map_or(Owed::Anything, Owed::Message);
+        let owed = self.an_answer();
         if let (Some(talk), What::Send { command, .. }) = (self.talk_mut(), &sending.job.what)
             && sending.job.talk == Some(talk.id)
         {
@@ -256,11 +256,10 @@ impl Conversation {
         let is_it = |current: &mut Current| matches!(current, Current::Talk(talk) if talk.id == id);
         let Some(Current::Talk(mut talk)) = self.current.take_if(is_it) else { return };
         let framing = self.rules.framing.clone();
-        let answer = || framing.clone().map_or(Owed::Anything, Owed::Message);
         for id in self.output.of_talk(id) {
             if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
                 if begun {
-                    talk.owed.push_back(answer());
+                    talk.owed.push_back(self.an_answer());
                     talk.unanswered = true;
                 }
                 self.over(sending.job, now);
@@ -276,7 +275,7 @@ impl Conversation {
         } else {
             self.leave_owed(*talk, ending, now);
         }
-        self.restore_stale(now.moment);
+        self.restore_stale();
         self.hear(now);
     }
 
@@ -291,9 +290,7 @@ impl Conversation {
         }
         if more_to_come {
             // Whether its last words have an answer is not known: one that is on its way must not be the next question's.
-            let until = now.moment + self.rules.settle;
-            let owed = VecDeque::from([Owed::Anything]);
-            self.debt = Some(Debt { owed, command: None, until, unwritten: self.output.has_orphan() });
+            self.owe_anything(now.moment + self.rules.settle);
         }
     }
 
@@ -324,17 +321,5 @@ impl Conversation {
     fn over(&mut self, job: Job, now: Stamp) {
         let about = self.about(&job, None, now.moment);
         self.give(job, Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }), now.moment);
-    }
-
-    /// A poll's reader has gone; a question of it that is still in flight is left.
-    pub(super) fn end_poll(&mut self, id: u64, now: Stamp) {
-        if !self.polls.remove(id) {
-            return;
-        }
-        let of_poll = |job: &Job| matches!(job.reply, super::job::Sink::Poll(poll) if poll == id);
-        self.queue.discard(of_poll);
-        if matches!(&self.current, Some(Current::Query(asked)) if of_poll(&asked.job)) {
-            self.leave_query(now.moment, |_, _, _| {});
-        }
     }
 }

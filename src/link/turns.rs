@@ -189,18 +189,18 @@ impl Conversation {
     }
 
     fn sent(&mut self, job: Job, started: Option<Moment>, now: Stamp) {
+        let owed = self.an_answer();
         if let (Some(id), Some(Current::Talk(talk)), What::Send { command, .. }) =
             (job.talk, &mut self.current, &job.what)
             && talk.id == id
         {
-            let owed = self.rules.framing.clone().map_or(Owed::Anything, Owed::Message);
             talk.sent(command.clone(), owed, started.unwrap_or(now.moment));
         }
         self.give(job, Ok(Answer::Nothing), now.moment);
     }
 
     /// The query that has the line is left by its asker: what it is owed becomes the link's debt. `tell` gives the verdict.
-    pub(super) fn leave_query(&mut self, now: Moment, tell: impl FnOnce(&mut Conversation, Asked, Effect)) {
+    pub(super) fn leave_query(&mut self, tell: impl FnOnce(&mut Conversation, Asked, Effect)) {
         let Some(Current::Query(asked)) = self.current.take() else { return };
         let What::Query { framing, command, .. } = &asked.job.what else { return };
         let effect = match self.output.withdraw(asked.job.id) {
@@ -213,11 +213,11 @@ impl Conversation {
             }
         };
         tell(self, *asked, effect);
-        self.restore_stale(now);
+        self.restore_stale();
     }
 
     /// The line is nobody's: raw bytes from before the exchange can be read again.
-    pub(super) fn restore_stale(&mut self, _now: Moment) {
+    pub(super) fn restore_stale(&mut self) {
         if !self.stale.is_empty() && self.current.is_none() && self.debt.is_none() {
             let newer = std::mem::replace(&mut self.input, std::mem::take(&mut self.stale));
             self.input.unsplit(newer);
@@ -239,7 +239,7 @@ impl Conversation {
                     let about = self.about(&asked.job, asked.started, now.moment);
                     let why = "its command was cut by an urgent message (unconfirmed)".to_owned();
                     self.give(asked.job, Err(LinkError::Busy { about, why }), now.moment);
-                    self.owe_anything(now.moment);
+                    self.owe_anything(now.moment + self.rules.drain);
                 }
             }
             Some(Owner::Send(sending)) => {
@@ -249,17 +249,34 @@ impl Conversation {
             }
             // What was left of it is gone, and so may its answer be.
             Some(Owner::Nobody) if self.debt.as_ref().is_some_and(|debt| debt.unwritten) => {
-                self.owe_anything(now.moment)
+                self.owe_anything(now.moment + self.rules.drain);
             }
             Some(Owner::Resync | Owner::Nobody) | None => {}
         }
         true
     }
 
-    /// Something is still coming that is nobody's answer: it is dropped until the line is quiet.
-    pub(super) fn owe_anything(&mut self, now: Moment) {
-        let until = now + self.rules.drain;
-        self.debt = Some(Debt { owed: VecDeque::from([Owed::Anything]), command: None, until, unwritten: false });
+    /// Something may still be coming that is nobody's answer: it is dropped, until the line is quiet, or `until`.
+    pub(super) fn owe_anything(&mut self, until: Moment) {
+        let owed = VecDeque::from([Owed::Anything]);
+        self.debt = Some(Debt { owed, command: None, until, unwritten: self.output.has_orphan() });
+    }
+
+    /// The answer to something that was sent.
+    pub(super) fn an_answer(&self) -> Owed {
+        self.rules.framing.clone().map_or(Owed::Anything, Owed::Message)
+    }
+
+    /// A poll's reader has gone; a question of it that is still in flight is left.
+    pub(super) fn end_poll(&mut self, id: u64) {
+        if !self.polls.remove(id) {
+            return;
+        }
+        let of_poll = |job: &Job| matches!(job.reply, Sink::Poll(poll) if poll == id);
+        self.queue.discard(of_poll);
+        if matches!(&self.current, Some(Current::Query(asked)) if of_poll(&asked.job)) {
+            self.leave_query(|_, _, _| {});
+        }
     }
 }
 
