@@ -8,6 +8,8 @@
 //! 2. A paused clock advances only when no busy token is held and every task of its runtime has yielded.
 //! 3. A [`Timer`] that is set to a moment fires at or after it, never before.
 
+mod epoch;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;

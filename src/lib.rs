@@ -4,8 +4,10 @@
 //! bridge                                the only place that says pyo3
 //!   lifecycle                           the one runtime thread and its hidden root nursery
 //!     link | simulate                   who owns a wire | instruments that are not there
-//!       framing | transport | nursery   bytes <-> messages | byte pipes | who is alive
-//!         error  clock  descriptor      layer 0
+//!       framing | transport             bytes <-> messages | byte pipes
+//!       nursery | sync                  who is alive | locks, slots, events, channels
+//!         clock                         the only one
+//!           error  descriptor           layer 0
 //! ```
 
 #[cfg(feature = "python")]
@@ -18,4 +20,5 @@ pub mod lifecycle;
 pub mod link;
 pub mod nursery;
 pub mod simulate;
+pub mod sync;
 pub mod transport;

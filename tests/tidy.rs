@@ -10,16 +10,16 @@ use std::process::Command;
 /// Arrows point down only: a module may use those with a lower number, and its own folder. A new module gets its place here.
 const LAYERS: [(&str, u8); 11] = [
     ("error", 0),
-    ("clock", 0),
+    ("clock", 1),
     ("descriptor", 0),
-    ("framing", 1),
-    ("transport", 1),
-    ("nursery", 1),
-    ("sync", 1),
-    ("link", 2),
-    ("simulate", 2),
-    ("lifecycle", 3),
-    ("bridge", 4),
+    ("framing", 2),
+    ("transport", 2),
+    ("nursery", 2),
+    ("sync", 2),
+    ("link", 3),
+    ("simulate", 3),
+    ("lifecycle", 4),
+    ("bridge", 5),
 ];
 
 /// Names that may be said in one place only: a run of path segments, and the files that may say it.

@@ -8,9 +8,15 @@ Rust owns the instrument I/O; Python gets awaitables, `async with`, and `setup()
         weight = await scale.query("S", timeout=10, parse=lt.number)
 """
 
+from labtether._callback import from_callback
+from labtether._channel import Channel, ChannelStatistics, Sender
 from labtether._core import __version__
 from labtether._errors import (
+    ChannelClosed,
+    ChannelEmpty,
+    ChannelFull,
     CleanupTimeout,
+    Deadlock,
     ForkedProcess,
     FrameError,
     InstrumentBusy,
@@ -26,16 +32,35 @@ from labtether._errors import (
 )
 from labtether._exchange import Exchange
 from labtether._framing import Lines
+from labtether._handle import Handle
+from labtether._lifecycle import lifecycle
 from labtether._link import Link
+from labtether._nursery import Nursery, open_nursery
 from labtether._open import LinkOptions, link, ports, serial, tcp
-from labtether._values import Event, PortInfo, Raw, Reading, Resync, Usb, number, numbers
+from labtether._outcome import Cancelled, Failed, Ok, Outcome
+from labtether._race import gather, outcomes, race
+from labtether._strand import situation
+from labtether._sync import Event, Lock, Semaphore, Slots, Taking
+from labtether._threads import run_sync
+from labtether._time import pause, sleep, sleep_until
+from labtether._tree import Tree
+from labtether._values import PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
 
 __all__ = [
+    "Cancelled",
+    "Channel",
+    "ChannelClosed",
+    "ChannelEmpty",
+    "ChannelFull",
+    "ChannelStatistics",
     "CleanupTimeout",
+    "Deadlock",
     "Event",
     "Exchange",
+    "Failed",
     "ForkedProcess",
     "FrameError",
+    "Handle",
     "InstrumentBusy",
     "InstrumentError",
     "InternalError",
@@ -47,18 +72,39 @@ __all__ = [
     "LinkLost",
     "LinkOptions",
     "LinkTimeout",
+    "Lock",
+    "Nursery",
+    "Ok",
     "OpenFailed",
+    "Outcome",
     "PortInfo",
     "Raw",
     "Reading",
     "Resync",
     "ScopeClosed",
+    "Semaphore",
+    "Sender",
+    "Slots",
+    "Taking",
+    "TraceEvent",
+    "Tree",
     "Usb",
     "__version__",
+    "from_callback",
+    "gather",
+    "lifecycle",
     "link",
     "number",
     "numbers",
+    "open_nursery",
+    "outcomes",
+    "pause",
     "ports",
+    "race",
+    "run_sync",
     "serial",
+    "situation",
+    "sleep",
+    "sleep_until",
     "tcp",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from labtether import _core
+from labtether._strand import current_strand
 
 if TYPE_CHECKING:
     import anyio
@@ -25,7 +26,8 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
     A second cancellation is kept and changes nothing: the wait goes on.
     """
     operation.cancel()
-    error = yield from _until_ended(operation, error)
+    if not operation.settled():
+        error = yield from _until_ended(operation, error)
     annotate(operation, error)
     operation.close()
     try:
@@ -70,6 +72,10 @@ def _until_ended(operation: _core.Operation, error: BaseException) -> Generator[
 
 def annotate(operation: _core.Operation, error: BaseException) -> None:
     """Add what became of a cancelled operation to the cancellation, and to the log where Rust did not answer."""
+    left = operation.left()
+    strand = current_strand()
+    if left is not None and strand is not None:
+        strand._effects.append(left)
     epitaph = operation.epitaph()
     if epitaph is not None:
         error.add_note(epitaph)

@@ -17,7 +17,7 @@ from labtether._face import Message
 from labtether._framing import FramingLike, PatternLike
 from labtether._link import Link
 from labtether._streams import Stream
-from labtether._values import Event, Reading
+from labtether._values import Reading, TraceEvent
 
 __all__ = ["SyncExchange", "SyncLink", "SyncStream"]
 
@@ -143,7 +143,7 @@ class SyncLink(Generic[M]):
         """Itself."""
         return self
 
-    def trace(self) -> list[Event]:
+    def trace(self) -> list[TraceEvent]:
         """See Link.trace."""
         return self._twin.trace()
 

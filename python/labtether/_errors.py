@@ -6,7 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "ChannelClosed",
+    "ChannelEmpty",
+    "ChannelFull",
     "CleanupTimeout",
+    "Deadlock",
     "ForkedProcess",
     "FrameError",
     "InstrumentBusy",
@@ -158,6 +162,26 @@ class CleanupTimeout(LinkError):
     def __init__(self, message: str = "", *, stuck: list[str] | None = None, **evidence: Any) -> None:
         super().__init__(message, **evidence)
         self.stuck = stuck or []
+
+
+class Deadlock(RuntimeError):
+    """Yours to mend: this wait could never end. `cycle` has who waits for what, one line for each in the circle."""
+
+    def __init__(self, message: str = "", *, cycle: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.cycle = cycle or []
+
+
+class ChannelClosed(RuntimeError):
+    """Yours: the channel has ended: it was closed, or the scope of its last sender has ended."""
+
+
+class ChannelFull(RuntimeError):
+    """Yours: there is no room for `send_nowait`."""
+
+
+class ChannelEmpty(RuntimeError):
+    """Yours: there is nothing for `receive_nowait`."""
 
 
 class InternalError(RuntimeError):

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from labtether import _core
 from labtether._exchange import Exchange, current_task
 from labtether._framing import Encoder, Lines, encoder_of
-from labtether._values import Event, Raw
+from labtether._values import Raw, TraceEvent
 
 __all__ = ["Face", "Message", "is_interactive"]
 
@@ -86,9 +86,9 @@ class Face(Generic[M]):
         """One of "closed", "opening", "open", "lost", "closing"."""
         return self._wire.state
 
-    def trace(self) -> list[Event]:
+    def trace(self) -> list[TraceEvent]:
         """The last events on the wire, oldest first; as many as the option `trace` says."""
-        return [Event(*row) for row in self._wire.trace()]
+        return [TraceEvent(*row) for row in self._wire.trace()]
 
     def __repr__(self) -> str:
         exchanges, _written, _read, late, _dropped, last = self._wire.counts()

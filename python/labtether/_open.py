@@ -150,7 +150,7 @@ def serial(
         if not (isinstance(value, bool) or (value is None and flag in ("dtr", "rts"))):
             raise TypeError(f"{flag} is a bool, not {type(value).__name__}")
     lines, common = _common(framing, timeout, short if name is None else name, shown, options)
-    wire = _core.Wire.serial(
+    wire = _core.serial_link(
         path, usb, rate, bytesize, parity, float(stopbits), xonxoff, rtscts, dsrdtr, exclusive, dtr, rts, common
     )
     described = f"{shown} {rate} {bytesize}{parity}{stopbits:g}"
@@ -204,7 +204,7 @@ def tcp(
         raise TypeError("connect_timeout is a number of seconds, not None")
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines, common = _common(framing, timeout, shown if name is None else name, shown, options)
-    wire = _core.Wire.tcp(host, port, patience, common)
+    wire = _core.tcp_link(host, port, patience, common)
     url = f"tcp://{shown}"
     return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
 
@@ -225,7 +225,7 @@ def _simulated(
     **options: Any,
 ) -> Link[Any]:
     lines, common = _common(framing, timeout, instrument if name is None else name, f"sim://{instrument}", options)  # type: ignore[arg-type]
-    wire = _core.Wire.simulated(instrument, common)
+    wire = _core.simulated_link(instrument, common)
     url = f"sim://{instrument}"
     return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
 

@@ -71,6 +71,15 @@ class Wake(asyncio.Future[None]):
             # A cancelled task's traceback keeps this frame (CPython 3.12), which must not keep the task.
             del callback, context, resume
 
+    def soon(self) -> None:
+        """Resume who waits with the next turn of the loop. Called by the port, from a task of the same loop."""
+        if not self.done():
+            _set_result(self, None)
+        resume = self._resume
+        if resume is not None:
+            self._resume = None
+            self._schedule(*resume)
+
     def cancel(self, msg: Any | None = None) -> bool:
         if not _cancel(self, msg):
             return False
@@ -94,7 +103,7 @@ class _LoopSide:
         self.on_main = threading.current_thread() is threading.main_thread()
         self.beating = False
         self.port = _core.Port(self.future)
-        loop.add_reader(self.port.fileno(), self.drain)
+        loop.add_reader(self.port.fileno(), _Reader(self))
 
     def drain(self) -> None:
         """Resume those that Rust has rung for."""
@@ -122,6 +131,24 @@ class _LoopSide:
         self.beating = self.port.pending()
         if self.beating:
             self.loop.call_later(HEARTBEAT, self.beat)
+
+
+class _Reader:
+    """What the loop calls. Nobody else holds it, so it goes when the loop is closed, whatever else lives on: then the
+    loop's tasks will never run again."""
+
+    __slots__ = ("_side",)
+
+    def __init__(self, side: _LoopSide) -> None:
+        self._side = side
+
+    def __call__(self) -> None:
+        self._side.drain()
+
+    def __del__(self) -> None:
+        loop = self._side.loop
+        if loop.is_closed() or not loop.is_running():
+            _core.loop_closed(loop)
 
 
 _ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_core.Port]] = weakref.WeakKeyDictionary()

@@ -20,7 +20,7 @@ from trio.lowlevel import (
 from labtether import _core
 from labtether._await import annotate
 
-__all__ = ["in_trio_task", "wait"]
+__all__ = ["in_trio_task", "running_port", "wait"]
 
 _port: RunVar[_core.Port | None] = RunVar("labtether port")
 
@@ -33,6 +33,9 @@ class _Sleeper:
     def __init__(self, task: trio.lowlevel.Task) -> None:
         self.task = task
         self.rung = False
+
+    def soon(self) -> None:
+        self.ring()
 
     def ring(self) -> None:
         # Never twice: the deadline of a cancellation and the answer to it may come together.
@@ -47,6 +50,7 @@ def _running_port() -> _core.Port | None:
         return _port.get()
     except LookupError:
         port = _core.Port()
+        port.serve_trio()
         try:
             trio.lowlevel.spawn_system_task(_pump, port, name="labtether port")
         except RuntimeError:
@@ -54,6 +58,14 @@ def _running_port() -> _core.Port | None:
             return None
         _port.set(port)
         return port
+
+
+def running_port() -> _core.Port:
+    """The port of this run. Raises RuntimeError where the run is ending."""
+    port = _running_port()
+    if port is None:
+        raise RuntimeError("this trio run is ending: nothing can be started in it any more")
+    return port
 
 
 async def _ring(port: _core.Port) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Event", "PortInfo", "Raw", "Reading", "Resync", "Usb", "number", "numbers"]
+__all__ = ["PortInfo", "Raw", "Reading", "Resync", "TraceEvent", "Usb", "number", "numbers"]
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Reading(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TraceEvent:
     """One event of a trace.
 
     time: seconds since the epoch. monotonic: seconds on the clock of `time.monotonic()`. direction: ">" to the

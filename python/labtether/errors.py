@@ -1,7 +1,11 @@
 """The exceptions of labtether, for `from labtether.errors import ...`; what they mean is in their docstrings."""
 
 from labtether._errors import (
+    ChannelClosed,
+    ChannelEmpty,
+    ChannelFull,
     CleanupTimeout,
+    Deadlock,
     ForkedProcess,
     FrameError,
     InstrumentBusy,
@@ -17,7 +21,11 @@ from labtether._errors import (
 )
 
 __all__ = [
+    "ChannelClosed",
+    "ChannelEmpty",
+    "ChannelFull",
     "CleanupTimeout",
+    "Deadlock",
     "ForkedProcess",
     "FrameError",
     "InstrumentBusy",

@@ -5,8 +5,10 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::label::Label;
 use super::operation::CANCEL_TIMEOUT;
+use super::work::{Refusal, Value, Verdict};
 use crate::error::{Effect, LinkError};
-use crate::link::ticket::{Answer, Heard, Verdict};
+use crate::link::ticket::{Answer, Heard};
+use crate::sync::Trouble;
 
 pub(super) fn stuck(what: &Label) -> String {
     format!("labtether: {what} did not stop within {} s of being told to", CANCEL_TIMEOUT.as_secs())
@@ -14,13 +16,22 @@ pub(super) fn stuck(what: &Label) -> String {
 
 /// What a cancelled operation came to, for a note on the cancellation.
 pub(super) fn describe(what: &Label, verdict: &Verdict) -> String {
-    let effect = match verdict {
-        Ok(_) => Effect::RanToCompletion,
-        Err(LinkError::Cancelled { effect, .. }) => *effect,
-        Err(LinkError::Timeout { effect, .. }) => *effect,
-        Err(error) => return format!("labtether: {what} also failed: {error}"),
-    };
-    format!("labtether: {what} was cancelled: {}", effect.word())
+    match (effect_of(verdict), verdict) {
+        (Some(effect), _) => format!("labtether: {what} was cancelled: {}", effect.word()),
+        (None, Err(Refusal::Link(error))) => format!("labtether: {what} also failed: {error}"),
+        (None, Err(Refusal::Sync(trouble))) => format!("labtether: {what} also failed: {trouble}"),
+        (None, Ok(_)) => format!("labtether: {what} was cancelled"),
+    }
+}
+
+/// What a cancelled operation did after all.
+pub(super) fn effect_of(verdict: &Verdict) -> Option<Effect> {
+    match verdict {
+        Ok(_) => Some(Effect::RanToCompletion),
+        Err(Refusal::Sync(Trouble::Cancelled)) => Some(Effect::NeverStarted),
+        Err(Refusal::Link(LinkError::Cancelled { effect, .. } | LinkError::Timeout { effect, .. })) => Some(*effect),
+        Err(_) => None,
+    }
 }
 
 fn heard<'py>(py: Python<'py>, heard: &Heard) -> PyResult<Bound<'py, PyTuple>> {
@@ -29,7 +40,11 @@ fn heard<'py>(py: Python<'py>, heard: &Heard) -> PyResult<Bound<'py, PyTuple>> {
     (body, epoch, moment).into_pyobject(py)
 }
 
-pub(super) fn to_value(py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
+pub(super) fn to_value(py: Python<'_>, value: Value) -> PyResult<Py<PyAny>> {
+    let answer = match value {
+        Value::Wire(answer) => answer,
+        Value::Made(make) => return make(py),
+    };
     Ok(match answer {
         Answer::Nothing => py.None(),
         Answer::Number(number) => number.into_pyobject(py)?.into_any().unbind(),

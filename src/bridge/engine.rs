@@ -8,9 +8,10 @@ use super::errors::to_python;
 use super::inside::begin_to_end;
 use super::label::Label;
 use super::operation::Operation;
+use super::work::Work;
 use crate::lifecycle::{self, engine};
 use crate::link::Level;
-use crate::link::ticket::{Answer, Pending, next_id, ticket};
+use crate::link::ticket::{Answer, next_id, ticket};
 
 /// Starts the runtime thread, if it does not run yet.
 #[pyfunction]
@@ -86,7 +87,7 @@ pub(super) fn no_op() -> Operation {
         Box::new(move || {
             let (ticket, reply) = ticket(next_id(), &name, None);
             engine()?.spawn("nothing", async move { reply.give(Ok(Answer::Nothing)) });
-            Ok(Box::new(ticket) as Box<dyn Pending>)
+            Ok(Box::new(ticket) as Box<dyn Work>)
         }),
     )
 }

@@ -5,7 +5,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString};
 
 use super::inside::Inside;
+use super::owner;
+use super::work::Refusal;
 use crate::error::{Evidence, LinkError};
+use crate::sync::{Step, Trouble};
 
 fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
@@ -27,6 +30,46 @@ pub(super) fn command<'py>(py: Python<'py>, bytes: &[u8], text: bool) -> Bound<'
 pub(super) fn to_python(py: Python<'_>, error: &LinkError, text: bool) -> PyErr {
     let _inside = Inside::enter(py);
     build(py, error, text).unwrap_or_else(|failure| failure)
+}
+
+/// Whatever an operation was refused with, as a Python exception.
+pub(super) fn raised(py: Python<'_>, refusal: &Refusal, text: bool) -> PyErr {
+    match refusal {
+        Refusal::Link(error) => to_python(py, error, text),
+        Refusal::Sync(error) => trouble(py, error),
+    }
+}
+
+/// What went wrong between tasks, as a Python exception.
+pub(super) fn trouble(py: Python<'_>, trouble: &Trouble) -> PyErr {
+    let _inside = Inside::enter(py);
+    let built = || {
+        let more = PyDict::new(py);
+        let (class, message) = match trouble {
+            Trouble::Deadlock(steps) => {
+                let cycle = cycle(py, steps);
+                let message = format!("deadlock: {}", cycle.join("; "));
+                more.set_item("cycle", cycle)?;
+                ("Deadlock", message)
+            }
+            Trouble::Closed { .. } => ("ChannelClosed", trouble.to_string()),
+            Trouble::Full { .. } => ("ChannelFull", trouble.to_string()),
+            Trouble::Empty { .. } => ("ChannelEmpty", trouble.to_string()),
+            // A cancellation is re-raised as the caller's own exception; this is for one whose task has ended under it.
+            Trouble::Cancelled => ("ScopeClosed", "the scope of who waited has ended".to_owned()),
+            Trouble::NotHeld { .. } => ("InternalError", trouble.to_string()),
+        };
+        Ok::<_, PyErr>(PyErr::from_value(classes(py)?.getattr(class)?.call((message,), Some(&more))?))
+    };
+    built().unwrap_or_else(|failure| failure)
+}
+
+/// "task 'a' waits for lock x, which task 'b' holds", once for each in the circle.
+fn cycle(py: Python<'_>, steps: &[Step]) -> Vec<String> {
+    let names: Vec<String> = steps.iter().map(|step| owner::name(py, step.owner)).collect();
+    let holders = names.iter().cycle().skip(1);
+    let waiters = names.iter().zip(steps).zip(holders);
+    waiters.map(|((who, step), holder)| format!("{who} waits for {}, which {holder} holds", step.awaits)).collect()
 }
 
 fn build(py: Python<'_>, error: &LinkError, text: bool) -> PyResult<PyErr> {

@@ -45,6 +45,15 @@ impl Label {
         self
     }
 
+    /// The link and the command, where this is something said on a link.
+    pub(super) fn exchange(&self) -> Option<(&str, Option<&Bytes>)> {
+        match &self.object {
+            Object::Link => None,
+            Object::Plain | Object::Count(_) => Some((&self.link, None)),
+            Object::Bytes(bytes) => Some((&self.link, Some(bytes))),
+        }
+    }
+
     /// The same, with their number: "reading 7 bytes on scale".
     pub(super) fn counting(mut self, bytes: usize) -> Label {
         self.object = Object::Count(bytes);

@@ -1,19 +1,29 @@
 //! The only place that says `pyo3`: Rust work becomes Python awaitables, Rust errors become Python exceptions.
 
 mod answer;
+mod blocking;
+mod channel;
 mod doorbell;
 mod engine;
 mod errors;
+mod event;
 mod inside;
 mod label;
+mod living;
+mod open;
 mod operation;
 mod options;
+mod owner;
+mod places;
 mod port;
 mod simulation;
+mod sleep;
 mod stream;
+mod supervisor;
 mod values;
 mod whose;
 mod wire;
+mod work;
 
 use pyo3::prelude::*;
 
@@ -29,7 +39,26 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<values::PyFraming>()?;
     module.add_class::<values::PyPattern>()?;
     module.add_class::<wire::Wire>()?;
+    module.add_class::<supervisor::Supervisor>()?;
+    module.add_class::<living::Living>()?;
+    module.add_class::<places::PyPlaces>()?;
+    module.add_class::<places::Taking>()?;
+    module.add_class::<event::PyEvent>()?;
+    module.add_class::<channel::PyChannel>()?;
+    module.add_class::<channel::PySender>()?;
+    module.add_function(wrap_pyfunction!(living::census, module)?)?;
+    module.add_function(wrap_pyfunction!(owner::who, module)?)?;
+    module.add_function(wrap_pyfunction!(owner::let_go, module)?)?;
+    module.add_function(wrap_pyfunction!(owner::loop_closed, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::sleep, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::sleep_until, module)?)?;
     module.add_function(wrap_pyfunction!(whose::block_on, module)?)?;
+    module.add_function(wrap_pyfunction!(whose::runs_a_loop, module)?)?;
+    module.add_function(wrap_pyfunction!(whose::is_blocking, module)?)?;
+    module.add_function(wrap_pyfunction!(whose::in_trio, module)?)?;
+    module.add_function(wrap_pyfunction!(open::serial_link, module)?)?;
+    module.add_function(wrap_pyfunction!(open::tcp_link, module)?)?;
+    module.add_function(wrap_pyfunction!(open::simulated_link, module)?)?;
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
     module.add_function(wrap_pyfunction!(engine::start, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shut_down, module)?)?;

@@ -16,37 +16,32 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyBytes;
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::answer::{describe, stuck, to_value};
-use super::errors::to_python;
-use super::inside::{Inside, nap, rest};
+use super::answer::{describe, effect_of, stuck, to_value};
+use super::errors::raised;
+use super::inside::{Inside, rest};
 use super::label::Label;
 use super::port::Port;
 use super::whose::{is_blocking, running_port, trio_wait};
-use crate::error::{Effect, LinkError};
-use crate::link::ticket::{Pending, Verdict, next_id};
-use crate::nursery::thread::Parker;
-
-/// Work that was not begun.
-pub(super) type Start = Box<dyn FnOnce() -> Result<Box<dyn Pending>, LinkError> + Send>;
-
-/// How often a blocked thread looks for signals.
-const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
+use super::work::{Refusal, Start, Verdict, Work};
+use crate::error::Effect;
+use crate::link::ticket::next_id;
 
 /// How long a cancelled await waits for Rust before it gives up and says so.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 enum Stage {
     Idle(Start),
-    Waiting(Work),
+    Waiting(UnderWay),
     /// The verdict has come, and is for whoever settles the cancellation.
     Settled(Verdict),
     Over,
 }
 
-struct Work {
-    pending: Box<dyn Pending>,
+struct UnderWay {
+    work: Box<dyn Work>,
     waker: Waker,
     port: Option<Py<Port>>,
 }
@@ -63,7 +58,7 @@ pub(super) struct Operation {
     inside: Mutex<State>,
     key: u64,
     /// What it does, in words.
-    what: Label,
+    pub(super) what: Label,
     /// Whether commands are shown as text.
     text: bool,
     /// Begun even where the awaiting task is cancelled already: closing what is open.
@@ -72,10 +67,10 @@ pub(super) struct Operation {
     ordered: bool,
 }
 
-enum Step {
+pub(super) enum Step {
     Ready(Verdict),
     /// It could not be begun.
-    Refused(LinkError),
+    Refused(Refusal),
     Pending,
 }
 
@@ -102,27 +97,27 @@ impl Operation {
     }
 
     /// Starts or polls. `waker` and `port` are where the work is to ring from now on.
-    fn poll(&self, waker: impl FnOnce() -> (Waker, Option<Py<Port>>)) -> Step {
+    pub(super) fn poll(&self, waker: impl FnOnce() -> (Waker, Option<Py<Port>>)) -> Step {
         let mut inside = self.inside();
         if let Stage::Idle(_) = &inside.stage
             && let Stage::Idle(start) = std::mem::replace(&mut inside.stage, Stage::Over)
         {
             match start() {
-                Ok(pending) => {
+                Ok(work) => {
                     let (waker, port) = waker();
-                    inside.stage = Stage::Waiting(Work { pending, waker, port });
+                    inside.stage = Stage::Waiting(UnderWay { work, waker, port });
                 }
                 Err(error) => return Step::Refused(error),
             }
         }
-        let Stage::Waiting(work) = &mut inside.stage else {
+        let Stage::Waiting(under_way) = &mut inside.stage else {
             return match std::mem::replace(&mut inside.stage, Stage::Over) {
                 Stage::Settled(verdict) => Step::Ready(verdict),
                 _ => Step::Pending,
             };
         };
-        let mut cx = Context::from_waker(&work.waker);
-        match work.pending.poll_claim(&mut cx) {
+        let mut cx = Context::from_waker(&under_way.waker);
+        match under_way.work.poll(&mut cx) {
             Poll::Ready(verdict) => {
                 inside.stage = Stage::Over;
                 Step::Ready(verdict)
@@ -131,14 +126,14 @@ impl Operation {
         }
     }
 
-    fn finish(&self, py: Python<'_>, verdict: Verdict) -> PyResult<Py<PyAny>> {
+    pub(super) fn finish(&self, py: Python<'_>, verdict: Verdict) -> PyResult<Py<PyAny>> {
         match verdict {
             Ok(answer) => {
                 let value = to_value(py, answer)?;
                 // A tuple of one: StopIteration unpacks a tuple that is its only argument.
                 Err(PyStopIteration::new_err((value,)))
             }
-            Err(error) => Err(to_python(py, &error, self.text)),
+            Err(error) => Err(raised(py, &error, self.text)),
         }
     }
 
@@ -153,9 +148,14 @@ impl Operation {
         true
     }
 
-    fn refuse(&self, py: Python<'_>, error: &LinkError) -> PyResult<Py<PyAny>> {
+    pub(super) fn refuse(&self, py: Python<'_>, error: &Refusal) -> PyResult<Py<PyAny>> {
         rest(py)?;
-        Err(to_python(py, error, self.text))
+        Err(raised(py, error, self.text))
+    }
+
+    /// Whether it waits for tasks or threads, and not for the engine.
+    pub(super) fn is_between_tasks(&self) -> bool {
+        matches!(&self.inside().stage, Stage::Waiting(under_way) if under_way.work.is_between_tasks())
     }
 
     fn is_over(&self) -> bool {
@@ -190,38 +190,6 @@ impl Operation {
             Step::Refused(error) => self.refuse(py, &error),
             Step::Pending => Ok(port.get().future(py, self.key)?.unbind()),
         }
-    }
-
-    /// Waits on this thread, which has no loop or was told to block.
-    fn block(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let parker = Parker::here();
-        loop {
-            match self.poll(|| (parker.waker(), None)) {
-                Step::Ready(verdict) => return self.finish(py, verdict),
-                Step::Refused(error) => return self.refuse(py, &error),
-                Step::Pending => {}
-            }
-            py.detach(|| nap(&parker, LOOK_FOR_SIGNALS));
-            if let Err(interrupt) = py.check_signals() {
-                self.cancel();
-                let note = self.await_end(py, &parker);
-                interrupt.value(py).call_method1(intern!(py, "add_note"), (note,))?;
-                return Err(interrupt);
-            }
-        }
-    }
-
-    /// An interrupted thread waits for the acknowledgement like any other; a second interrupt does not shorten that.
-    fn await_end(&self, py: Python<'_>, parker: &Parker) -> String {
-        let clock = crate::clock::Clock::real();
-        let deadline = clock.now() + CANCEL_TIMEOUT;
-        while clock.now() < deadline {
-            if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
-                return describe(&self.what, &verdict);
-            }
-            py.detach(|| nap(parker, LOOK_FOR_SIGNALS));
-        }
-        stuck(&self.what)
     }
 }
 
@@ -282,7 +250,7 @@ impl Operation {
     }
 
     /// Ends the await without waiting: whoever does the work is told, and sees it through.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         let (stage, settling) = {
             let mut inside = self.inside();
             (std::mem::replace(&mut inside.stage, Stage::Over), inside.settling.take())
@@ -291,9 +259,9 @@ impl Operation {
     }
 
     /// Asks Rust to stop; the verdict still comes.
-    fn cancel(&self) {
+    pub(super) fn cancel(&self) {
         if let Stage::Waiting(work) = &mut self.inside().stage {
-            work.pending.cancel();
+            work.work.cancel();
         }
     }
 
@@ -328,19 +296,27 @@ impl Operation {
         };
         match verdict {
             Ok(answer) => to_value(py, answer),
-            Err(error) => Err(to_python(py, &error, self.text)),
+            Err(error) => Err(raised(py, &error, self.text)),
         }
     }
 
     /// What became of it, in words, for a note on the cancellation; None where nothing had been begun.
     fn epitaph(&self) -> Option<String> {
         match &self.inside().stage {
-            Stage::Settled(Err(LinkError::Cancelled { effect: Effect::NeverStarted, .. }))
-            | Stage::Idle(_)
-            | Stage::Over => None,
+            Stage::Idle(_) | Stage::Over => None,
+            Stage::Settled(verdict) if effect_of(verdict) == Some(Effect::NeverStarted) => None,
             Stage::Settled(verdict) => Some(describe(&self.what, verdict)),
             Stage::Waiting(_) => Some(stuck(&self.what)),
         }
+    }
+
+    /// What became of a cancelled exchange: link, command, effect. None where it is no exchange, or nothing is known.
+    fn left<'py>(&self, py: Python<'py>) -> Option<(String, Option<Bound<'py, PyBytes>>, &'static str)> {
+        let inside = self.inside();
+        let Stage::Settled(verdict) = &inside.stage else { return None };
+        let (link, command) = self.what.exchange()?;
+        let command = command.map(|command| PyBytes::new(py, command));
+        Some((link.to_string(), command, effect_of(verdict)?.word()))
     }
 
     /// The number under which a port knows it.
@@ -377,7 +353,7 @@ impl Operation {
             if let Some(settling) = &inside.settling {
                 visit.call(settling)?;
             }
-            if let Stage::Waiting(Work { port: Some(port), .. }) = &inside.stage {
+            if let Stage::Waiting(UnderWay { port: Some(port), .. }) = &inside.stage {
                 visit.call(port)?;
             }
         }
@@ -392,7 +368,7 @@ impl Operation {
 impl Drop for Operation {
     fn drop(&mut self) {
         let inside = self.inside.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Stage::Waiting(Work { port: Some(port), .. }) = &inside.stage {
+        if let Stage::Waiting(UnderWay { port: Some(port), .. }) = &inside.stage {
             port.get().forget(self.key);
         }
     }

@@ -5,6 +5,7 @@
 //! 2. `armed` is cleared before the queue is emptied, so a ring is never missed; while it is set, rings cost no system call.
 //! 3. The descriptor lives as long as anyone who could ring, so that a dead loop's number is never somebody else's.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
 use pyo3::exceptions::PyOSError;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::doorbell::Doorbell;
+use super::whose::{in_trio, running_port};
 
 /// How many waits are resumed in one go; the rest get the next turn of the loop, so that it stays responsive.
 const BATCH: usize = 256;
@@ -40,6 +43,44 @@ impl Shared {
     }
 }
 
+thread_local! {
+    /// Whether [`locally`] watches who is rung.
+    static COLLECTING: Cell<bool> = const { Cell::new(false) };
+    static RUNG: RefCell<Vec<Arc<Ringer>>> = const { RefCell::new(Vec::new()) };
+    /// The port of the trio run of this thread, weakly: asyncio's is found by its loop.
+    static TRIO: RefCell<Option<Py<PyWeakrefReference>>> = const { RefCell::new(None) };
+}
+
+/// The port of the loop that runs here now.
+fn here(py: Python<'_>) -> PyResult<Option<Py<Port>>> {
+    if !in_trio(py)? {
+        return running_port(py);
+    }
+    let known = TRIO.with_borrow(|known| known.as_ref().map(|port| port.clone_ref(py)));
+    let port = known.and_then(|known| known.bind(py).upgrade()).and_then(|port| port.cast_into::<Port>().ok());
+    Ok(port.filter(|port| !port.get().closed.load(Ordering::SeqCst)).map(Bound::unbind))
+}
+
+/// Does something that may ring for others. Those that wait in the loop that runs here are resumed by it directly: no descriptor is
+/// written only to be read again by the same thread.
+pub(super) fn locally<R>(py: Python<'_>, work: impl FnOnce() -> R) -> PyResult<R> {
+    COLLECTING.set(true);
+    let result = work();
+    COLLECTING.set(false);
+    let mut rung = RUNG.take().into_iter();
+    if rung.len() == 0 {
+        return Ok(result);
+    }
+    let outcome = match here(py) {
+        Ok(Some(port)) => rung.try_for_each(|ringer| port.get().resume(py, &ringer)),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    // Where no loop runs; and nobody's wake-up may be lost by Ctrl-C.
+    rung.for_each(|ringer| ringer.shared.ring(ringer.key));
+    outcome.map(|()| result)
+}
+
 /// Rings for one wait.
 struct Ringer {
     shared: Arc<Shared>,
@@ -48,11 +89,15 @@ struct Ringer {
 
 impl Wake for Ringer {
     fn wake(self: Arc<Self>) {
-        self.shared.ring(self.key);
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.shared.ring(self.key);
+        if COLLECTING.get() {
+            RUNG.with_borrow_mut(|rung| rung.push(self.clone()));
+        } else {
+            self.shared.ring(self.key);
+        }
     }
 }
 
@@ -61,6 +106,9 @@ impl Wake for Ringer {
 pub(super) struct Port {
     shared: Arc<Shared>,
     waiting: Mutex<HashMap<u64, Py<PyAny>>>,
+    /// Rung every time, until they are dismissed.
+    standing: Mutex<HashMap<u64, Py<PyAny>>>,
+    closed: AtomicBool,
     /// Makes the future for a wait; bound to the loop.
     make: Mutex<Option<Py<PyAny>>>,
 }
@@ -68,6 +116,10 @@ pub(super) struct Port {
 impl Port {
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Py<PyAny>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, HashMap<u64, Py<PyAny>>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A waker that resumes wait `key` in this loop.
@@ -96,6 +148,19 @@ impl Port {
         drop(replaced);
     }
 
+    /// Resumes a wait of this loop with its next turn; any other is rung.
+    fn resume(&self, py: Python<'_>, ringer: &Ringer) -> PyResult<()> {
+        if !Arc::ptr_eq(&ringer.shared, &self.shared) {
+            ringer.shared.ring(ringer.key);
+            return Ok(());
+        }
+        let ringable = self.waiting().remove(&ringer.key);
+        if let Some(ringable) = ringable {
+            ringable.call_method0(py, intern!(py, "soon")).inspect_err(|_| ringer.shared.ring(ringer.key))?;
+        }
+        Ok(())
+    }
+
     /// Nobody waits for `key` any more.
     pub(super) fn forget(&self, key: u64) {
         let forgotten = self.waiting().remove(&key);
@@ -110,7 +175,21 @@ impl Port {
     fn new(make: Option<Py<PyAny>>) -> PyResult<Port> {
         let bell = Doorbell::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
         let shared = Arc::new(Shared { bell, armed: AtomicBool::new(false), ready: Mutex::default() });
-        Ok(Port { shared, waiting: Mutex::default(), make: Mutex::new(make) })
+        Ok(Port {
+            shared,
+            waiting: Mutex::default(),
+            standing: Mutex::default(),
+            closed: AtomicBool::new(false),
+            make: Mutex::new(make),
+        })
+    }
+
+    /// It serves the trio run of this thread.
+    fn serve_trio(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = PyWeakrefReference::new(slf)?.unbind();
+        let before = TRIO.replace(Some(this));
+        drop(before);
+        Ok(())
     }
 
     /// The descriptor to watch for reading.
@@ -128,6 +207,18 @@ impl Port {
         self.hold(key, ringable);
     }
 
+    /// Has `ringable` rung every time `key` is, until `dismiss`. Not counted as a wait.
+    fn attend(&self, key: u64, ringable: Py<PyAny>) {
+        let replaced = self.standing().insert(key, ringable);
+        drop(replaced);
+    }
+
+    /// See `attend`.
+    fn dismiss(&self, key: u64) {
+        let dismissed = self.standing().remove(&key);
+        drop(dismissed);
+    }
+
     /// Rings for wait `key`, as Rust would.
     fn ring(&self, key: u64) {
         self.shared.ring(key);
@@ -135,9 +226,11 @@ impl Port {
 
     /// Gives the loop up: called where the loop ends while the port may live on.
     fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         let waiting = std::mem::take(&mut *self.waiting());
+        let standing = std::mem::take(&mut *self.standing());
         let make = self.make.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop((waiting, make));
+        drop((waiting, standing, make));
     }
 
     /// Adds to `ready` what waits for those that were rung, to be resumed by the caller: no code of the user's runs under a frame of
@@ -147,7 +240,8 @@ impl Port {
         self.shared.armed.store(false, Ordering::SeqCst);
         let mut keys = std::mem::take(&mut *self.shared.ready()).into_iter();
         for key in keys.by_ref().take(BATCH) {
-            let ringable = self.waiting().remove(&key);
+            let ringable =
+                self.waiting().remove(&key).or_else(|| Some(self.standing().get(&key)?.clone_ref(ready.py())));
             if let Some(ringable) = ringable {
                 ready.append(ringable)?;
             }
@@ -159,6 +253,11 @@ impl Port {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Ok(waiting) = self.waiting.try_lock() {
             for ringable in waiting.values() {
+                visit.call(ringable)?;
+            }
+        }
+        if let Ok(standing) = self.standing.try_lock() {
+            for ringable in standing.values() {
                 visit.call(ringable)?;
             }
         }

@@ -6,10 +6,11 @@ use pyo3::prelude::*;
 
 use super::label::Label;
 use super::operation::Operation;
+use super::work::Work;
 use crate::lifecycle;
 use crate::link::feed::Feed;
 use crate::link::job::Request;
-use crate::link::ticket::{Pending, next_id};
+use crate::link::ticket::next_id;
 use crate::link::{Held, Tether};
 
 /// Ends with its last reference.
@@ -44,7 +45,7 @@ impl Stream {
         Operation::new(
             self.what.clone(),
             self.text,
-            Box::new(move || Ok(Box::new(Held { pending: feed.next(), tether }) as Box<dyn Pending>)),
+            Box::new(move || Ok(Box::new(Held { pending: feed.next(), tether }) as Box<dyn Work>)),
         )
     }
 

@@ -21,6 +21,7 @@ thread_local! {
 }
 
 /// Whether this thread was told to block, whatever runs in it.
+#[pyfunction]
 pub(super) fn is_blocking() -> bool {
     BLOCKING.get()
 }
@@ -30,15 +31,7 @@ pub(super) fn running_port(py: Python<'_>) -> PyResult<Option<Py<Port>>> {
     if BLOCKING.get() {
         return Ok(None);
     }
-    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let running = RUNNING.get_or_try_init(py, || {
-        let found = py.import("asyncio.events")?.getattr("_get_running_loop")?;
-        Ok::<_, PyErr>(found.unbind())
-    })?;
-    let event_loop = running.bind(py).call0()?;
-    if event_loop.is_none() {
-        return Ok(None);
-    }
+    let Some(event_loop) = running_loop(py)? else { return Ok(None) };
     if let Some(port) = latest(py, &event_loop) {
         return Ok(Some(port));
     }
@@ -50,6 +43,23 @@ pub(super) fn running_port(py: Python<'_>) -> PyResult<Option<Py<Port>>> {
     let before = LATEST.with(|latest| latest.replace(Some(found)));
     drop(before);
     Ok(Some(port.unbind()))
+}
+
+/// The asyncio loop that runs in this thread.
+pub(super) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let running = RUNNING.get_or_try_init(py, || {
+        let found = py.import("asyncio.events")?.getattr("_get_running_loop")?;
+        Ok::<_, PyErr>(found.unbind())
+    })?;
+    let event_loop = running.bind(py).call0()?;
+    Ok((!event_loop.is_none()).then_some(event_loop))
+}
+
+/// Whether a loop runs in this thread: a trio task's or an asyncio one.
+#[pyfunction]
+pub(super) fn runs_a_loop(py: Python<'_>) -> PyResult<bool> {
+    Ok(running_loop(py)?.is_some() || in_trio(py)?)
 }
 
 /// The port found last, if it is this loop's.
@@ -64,19 +74,36 @@ fn latest(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> Option<Py<Port>> {
 
 /// What awaits an operation in trio, if this is a trio task.
 pub(super) fn trio_wait(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    if !in_trio(py)? {
+        return Ok(None);
+    }
+    static WAIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let wait = WAIT.get_or_try_init(py, || py.import("labtether._trio")?.getattr("wait").map(Bound::unbind))?;
+    Ok(Some(wait.bind(py).clone()))
+}
+
+/// Whether this is a trio task.
+#[pyfunction]
+pub(super) fn in_trio(py: Python<'_>) -> PyResult<bool> {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let modules = MODULES.get_or_try_init(py, || {
         Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind())
     })?;
     if !modules.bind(py).contains(intern!(py, "trio"))? {
-        return Ok(None);
+        return Ok(false);
     }
-    static WAIT: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
-    let (in_trio, wait) = WAIT.get_or_try_init(py, || {
-        let module = py.import("labtether._trio")?;
-        Ok::<_, PyErr>((module.getattr("in_trio_task")?.unbind(), module.getattr("wait")?.unbind()))
-    })?;
-    Ok(in_trio.bind(py).call0()?.is_truthy()?.then(|| wait.bind(py).clone()))
+    // trio writes its name there while it runs, in guest mode too; asked first, because asking trio itself costs an exception.
+    static RUNNER: PyOnceLock<Option<Py<PyAny>>> = PyOnceLock::new();
+    let runner = RUNNER.get_or_init(py, || Some(py.import("sniffio").ok()?.getattr("thread_local").ok()?.unbind()));
+    if let Some(runner) = runner
+        && runner.bind(py).getattr(intern!(py, "name"))?.is_none()
+    {
+        return Ok(false);
+    }
+    static IN_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let in_task =
+        IN_TASK.get_or_try_init(py, || py.import("trio.lowlevel")?.getattr("in_trio_task").map(Bound::unbind))?;
+    in_task.bind(py).call0()?.is_truthy()
 }
 
 /// Calls an async function of ours and runs its coroutine to its end on this thread: each operation in it blocks. Whatever else it awaits is

@@ -6,26 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::errors::to_python;
+use super::event::PyEvent;
 use super::label::Label;
-use super::operation::{Operation, Start};
-use super::options::{Common, common, parity_of, stop_bits_of};
+use super::operation::Operation;
+use super::options::Common;
 use super::stream::Stream;
 use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
+use super::work::{Start, Work};
 use crate::error::LinkError;
-use crate::lifecycle::{self, SimulatedPort, engine};
+use crate::lifecycle::{self, engine};
 use crate::link::job::{Ending, Request, Want, What};
-use crate::link::opener::{PortName, SerialPort, TcpServer};
 use crate::link::session::Wish;
-use crate::link::ticket::Pending;
 use crate::link::{Held, Link, Tether};
-use crate::transport::ports::Usb;
-use crate::transport::serial::SerialSettings;
-
-/// Of a USB adapter: vid, pid, serial number, interface.
-type Identity = (Option<u16>, Option<u16>, Option<String>, Option<u8>);
 
 /// The part of a link that lives in Rust. Held by faces only; when the last lets go, the link closes itself.
 #[pyclass(frozen, weakref, module = "labtether._core")]
@@ -37,7 +31,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    fn new(common: Common) -> Wire {
+    pub(super) fn new(common: Common) -> Wire {
         let Common { config, text, turn } = common;
         Wire { tether: Arc::new(Tether(Link::new(config))), text, turn }
     }
@@ -70,7 +64,7 @@ impl Wire {
             label,
             Box::new(move || {
                 let pending = tether.0.ask(what, talk, limit, turn, engine()?.clock());
-                Ok(Box::new(Held { pending, tether }) as Box<dyn Pending>)
+                Ok(Box::new(Held { pending, tether }) as Box<dyn Work>)
             }),
         );
         Ok(if ordered { operation.ordered() } else { operation })
@@ -101,52 +95,6 @@ impl Wire {
 
 #[pymethods]
 impl Wire {
-    /// A closed serial link. `port` is a path, or (vid, pid, serial_number, interface).
-    #[staticmethod]
-    #[pyo3(signature = (path, usb, baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, exclusive, dtr, rts, options))]
-    #[expect(clippy::too_many_arguments, reason = "pyserial's settings, one each")]
-    fn serial(
-        path: Option<String>,
-        usb: Option<Identity>,
-        baudrate: u32,
-        bytesize: u8,
-        parity: &str,
-        stopbits: f64,
-        xonxoff: bool,
-        rtscts: bool,
-        dsrdtr: bool,
-        exclusive: bool,
-        dtr: Option<bool>,
-        rts: Option<bool>,
-        options: &Bound<'_, PyDict>,
-    ) -> PyResult<Wire> {
-        let (parity, stopbits) = (parity_of(parity)?, stop_bits_of(stopbits)?);
-        let settings =
-            SerialSettings { baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, exclusive, dtr, rts };
-        let port = match (path, usb) {
-            (Some(path), _) => PortName::Path(path),
-            (None, Some((vid, pid, serial_number, interface))) => {
-                PortName::Usb(Usb { vid, pid, serial_number, interface })
-            }
-            (None, None) => return Err(PyValueError::new_err("a serial link needs a port")),
-        };
-        Ok(Wire::new(common(Box::new(SerialPort { port, settings }), options)?))
-    }
-
-    /// A closed TCP link.
-    #[staticmethod]
-    fn tcp(host: String, port: u16, connect_timeout: f64, options: &Bound<'_, PyDict>) -> PyResult<Wire> {
-        let opener = TcpServer { host, port, connect_timeout: span(connect_timeout)? };
-        Ok(Wire::new(common(Box::new(opener), options)?))
-    }
-
-    /// A closed link to a simulated instrument in this process.
-    #[staticmethod]
-    fn simulated(instrument: &str, options: &Bound<'_, PyDict>) -> PyResult<Wire> {
-        let opener = SimulatedPort::named(instrument).map_err(PyValueError::new_err)?;
-        Ok(Wire::new(common(Box::new(opener), options)?))
-    }
-
     /// Opens it.
     fn setup(&self, place: String, replace: bool, once: bool) -> Operation {
         let link = self.link().clone();
@@ -156,7 +104,7 @@ impl Wire {
             Label::of("setting up", &link.config.name),
             Box::new(move || {
                 let pending = engine()?.setup(&link, wish);
-                Ok(Box::new(Held { pending, tether }) as Box<dyn Pending>)
+                Ok(Box::new(Held { pending, tether }) as Box<dyn Work>)
             }),
         )
     }
@@ -167,8 +115,8 @@ impl Wire {
         self.operation(
             Label::of("stopping", &link.config.name),
             Box::new(move || match lifecycle::started() {
-                Some(engine) => Ok(Box::new(engine.stop(&link)) as Box<dyn Pending>),
-                None => Err(engine().err().unwrap_or(LinkError::Forked)),
+                Some(engine) => Ok(Box::new(engine.stop(&link)) as Box<dyn Work>),
+                None => Err(engine().err().unwrap_or(LinkError::Forked).into()),
             }),
         )
         .shielded()
@@ -384,6 +332,23 @@ impl Wire {
     /// The last events on the wire, oldest first.
     fn trace<'py>(&self, py: Python<'py>) -> Vec<TraceRow<'py>> {
         self.link().trace.events().iter().map(|event| trace_row(py, event)).collect()
+    }
+
+    /// Sets `event` when no session is left: lost, or stopped.
+    fn set_when_over(&self, event: &Bound<'_, PyEvent>) {
+        let (link, event) = (self.link().clone(), event.get().shared());
+        if let Some(engine) = lifecycle::started() {
+            engine.spawn("watch", async move {
+                link.over().await;
+                event.set();
+            });
+        }
+    }
+
+    /// The error of a link that was lost; None for any other.
+    fn lost(&self, py: Python<'_>) -> Option<PyErr> {
+        let lost = self.link().why_lost(lifecycle::started()?.clock().now())?;
+        Some(self.raise(py, &lost))
     }
 
     /// Closes it in the background, with its last words: nothing refers to it any more.

@@ -57,6 +57,11 @@ pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
+/// Whether the process is being ended.
+pub fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
 /// The engine; started by the first call.
 ///
 /// *Errors*: in a forked child, and once the process is ending.
@@ -64,7 +69,7 @@ pub fn engine() -> Result<&'static Engine, LinkError> {
     if is_forked() {
         return Err(LinkError::Forked);
     }
-    if ENDING.load(Ordering::SeqCst) {
+    if is_ending() {
         let about = Box::new(Evidence { link: Arc::from("labtether"), ..Evidence::default() });
         return Err(LinkError::Closed { about, why: "the process is ending".to_owned() });
     }

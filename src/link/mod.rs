@@ -303,6 +303,11 @@ impl Link {
         }
     }
 
+    /// What it was lost by, if it was.
+    pub fn why_lost(&self, now: Moment) -> Option<LinkError> {
+        self.open_session(None, now).err().filter(|error| matches!(error, LinkError::Lost { .. }))
+    }
+
     /// Where it was set up, if it is.
     pub fn set_up_at(&self) -> Option<String> {
         self.session().map(|session| session.place.clone())

@@ -17,6 +17,17 @@ pub enum Kind {
     Thread,
 }
 
+impl Kind {
+    /// In words.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Nursery => "nursery",
+            Kind::Task => "task",
+            Kind::Thread => "thread",
+        }
+    }
+}
+
 /// One that is alive.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -79,11 +90,7 @@ impl Census {
 
 fn draw(everyone: &[Entry], parent: Option<u64>, depth: usize, now: Moment, text: &mut String) {
     for entry in everyone.iter().filter(|entry| entry.parent == parent) {
-        let kind = match entry.kind {
-            Kind::Nursery => "nursery",
-            Kind::Task => "task",
-            Kind::Thread => "thread",
-        };
+        let kind = entry.kind.word();
         let age = now.since(entry.since).as_secs_f64();
         // Writing to a String does not fail.
         let _ = writeln!(text, "{:indent$}{kind} {}  {age:.1} s", "", entry.name, indent = depth * 2);

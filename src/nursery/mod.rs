@@ -80,7 +80,19 @@ struct Inside {
     rules: Rules,
     token: CancellationToken,
     orders: mpsc::UnboundedSender<Order>,
+    cancelling: Cancelling,
     ended: watch::Receiver<Option<Outcome>>,
+}
+
+/// Why it is being cancelled, and until when children that are not Rust's may go on.
+type Cancelling = Arc<watch::Sender<Option<(Arc<str>, Moment)>>>;
+
+fn note(cancelling: &Cancelling, reason: &Arc<str>, until: Moment) {
+    // The first reason stands; an earlier end counts.
+    cancelling.send_modify(|noted| match noted {
+        Some((_, before)) => *before = until.min(*before),
+        None => *noted = Some((reason.clone(), until)),
+    });
 }
 
 impl Nursery {
@@ -96,6 +108,7 @@ impl Nursery {
         let alive = census.enter(parent.map(|parent| parent.0.id), Kind::Nursery, &name);
         let (orders, inbox) = mpsc::unbounded_channel();
         let (publish, ended) = watch::channel(None);
+        let cancelling: Cancelling = Arc::new(watch::channel(None).0);
         let token = parent.map_or_else(CancellationToken::new, |parent| parent.0.token.child_token());
         let inside = Inside {
             name: name.clone(),
@@ -105,6 +118,7 @@ impl Nursery {
             rules,
             token: token.clone(),
             orders,
+            cancelling: cancelling.clone(),
             ended,
         };
         let supervisor = Supervisor {
@@ -118,6 +132,7 @@ impl Nursery {
             known: HashMap::new(),
             failures: Vec::new(),
             cancelled: None,
+            cancelling,
             closing: false,
         };
         (Nursery(Arc::new(inside)), supervisor)
@@ -168,9 +183,38 @@ impl Nursery {
 
     /// The same, with another grace period.
     pub fn cancel_within(&self, reason: &str, grace: Duration) {
+        self.cancel_after(reason, Duration::ZERO, grace);
+    }
+
+    /// The same; children that are not Rust's may go on for `patience` before [`Nursery::enforced`] tells them to stop.
+    pub fn cancel_after(&self, reason: &str, patience: Duration, grace: Duration) {
+        let reason = Arc::from(reason);
+        note(&self.0.cancelling, &reason, self.0.clock.now() + patience);
         self.0.token.cancel();
         // A nursery that has ended cannot be cancelled any more; that is no one's fault.
-        let _ = self.0.orders.send(Order::Cancel { reason: Arc::from(reason), grace });
+        let _ = self.0.orders.send(Order::Cancel { reason, grace: patience + grace });
+    }
+
+    /// Waits until it is being cancelled and the patience for children that are not Rust's is over: why.
+    pub async fn enforced(&self) -> Arc<str> {
+        let mut noted = self.0.cancelling.subscribe();
+        loop {
+            let now = noted.borrow_and_update().clone();
+            // The sender lives as long as this handle.
+            match now {
+                Some((reason, until)) => {
+                    if self.0.clock.until(until, noted.changed()).await.is_none() {
+                        return reason;
+                    }
+                }
+                None => drop(noted.changed().await),
+            }
+        }
+    }
+
+    /// Why it is being cancelled, if it is.
+    pub fn reason(&self) -> Option<Arc<str>> {
+        self.0.cancelling.borrow().as_ref().map(|(reason, _)| reason.clone())
     }
 
     /// Lets the nursery end when its children have.
@@ -201,6 +245,7 @@ pub struct Supervisor {
     known: HashMap<Id, (Arc<str>, Option<OnEnd>, Alive)>,
     failures: Vec<Failure>,
     cancelled: Option<(Arc<str>, Moment)>,
+    cancelling: Cancelling,
     closing: bool,
 }
 
@@ -267,6 +312,9 @@ impl Supervisor {
     }
 
     fn cancel(&mut self, reason: Arc<str>, grace: Duration) {
+        if self.cancelling.borrow().is_none() {
+            note(&self.cancelling, &reason, self.clock.now());
+        }
         self.token.cancel();
         let until = self.clock.now() + grace;
         self.cancelled = match self.cancelled.take() {

@@ -1,0 +1,26 @@
+"""What nurseries and their threads write to the log: loggers under `labtether`, fields in `extra`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labtether._handle import Handle
+    from labtether._nursery import Nursery
+
+__all__ = ["nursery_log", "stuck_log"]
+
+_nursery = logging.getLogger("labtether.nursery")
+_thread = logging.getLogger("labtether.thread")
+
+
+def nursery_log(nursery: Nursery, child: Handle[Any], error: BaseException) -> None:
+    """A child has failed. Its nursery raises that in the end; the log has it at once."""
+    fields = {"nursery": nursery.name, "child": child.name, "situation": child.situation, "age": child.age}
+    _nursery.info("%s failed in nursery %s: %r", child.name, nursery.name, error, extra=fields)
+
+
+def stuck_log(what: str, seconds: float, tree: str) -> None:
+    """Something goes on after it was given up."""
+    _thread.error("%s still runs %.3g s after it should have ended\n%s", what, seconds, tree, extra={"stuck": what})
