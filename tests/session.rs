@@ -144,7 +144,7 @@ impl Rig {
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let lines_of_log = log.clone();
         let mut config = config(Fake { port, opened: open.clone() }, Some(lines()));
-        config.log = Arc::new(move |_, line| lines_of_log.lock().unwrap().push(line));
+        config.log = Arc::new(move |line| lines_of_log.lock().unwrap().push(line.text));
         Rig { link: Link::new(config), place: place(), berths: Berths::default(), open, log }
     }
 

@@ -81,6 +81,9 @@ class Slow:
     def epitaph(self) -> str | None:
         return None if self.over else STUCK
 
+    def left(self) -> None:
+        return None
+
     def close(self) -> None:
         self.closed += 1
         if self._ender is not None:

@@ -16,6 +16,19 @@ __all__ = ["ensure_started", "logger"]
 logger = logging.getLogger("labtether")
 logger.addHandler(logging.NullHandler())
 
+class _Noticing(dict[int, bool]):
+    """A logger's memory of its level, which `logging` clears whenever any level changes: then Rust is told whether
+    anybody reads the traffic. It is not written down for nobody."""
+
+    def clear(self) -> None:
+        super().clear()
+        _core.log_wires(_wire.isEnabledFor(logging.DEBUG))
+
+
+_wire = logger.getChild("wire")
+_wire._cache = _Noticing()  # type: ignore[attr-defined]
+_wire._cache.clear()  # type: ignore[attr-defined]
+
 _lock = threading.Lock()
 _clerk: threading.Thread | None = None
 
@@ -54,9 +67,9 @@ def _is_started() -> bool:
 
 def _write_log() -> None:
     while (record := _core.next_log_record()) is not None:
-        level, line = record
+        level, topic, text, fields = record
         try:
-            logger.log(level, "%s", line)
+            logger.getChild(topic).log(level, "%s", text, extra=fields)
         except Exception as error:
             # A filter or a handler of the user's: it must not silence what comes after.
             threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, _clerk)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from labtether._strand import current_situation
+
 __all__ = [
     "ChannelClosed",
     "ChannelEmpty",
@@ -32,7 +34,8 @@ class LinkError(Exception):
     link: the link's name. port: where it leads. command: what was asked, as it was given, or None. heard: the bytes
     that had come in answer. elapsed: seconds from the first byte written (or from the call, where nothing was) until
     it failed, or None. effect: what the instrument did, as far as the wire can tell: "never_started",
-    "ran_to_completion", "unconfirmed", or None. The last events on the wire are in a note.
+    "ran_to_completion", "unconfirmed", or None. situation: what the task was doing, in the words of `lt.situation`, or
+    None. The last events on the wire are in a note.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LinkError(Exception):
         self.heard = heard
         self.elapsed = elapsed
         self.effect = effect
+        self.situation = current_situation()
         for name, value in more.items():
             setattr(self, name, value)
 

@@ -79,7 +79,8 @@ def until_done(*futures: Any) -> Generator[Any, None, Any]:
     """
     single = len(futures) == 1 and isinstance(futures[0], concurrent.futures.Future)
     if len(futures) == 1 and not single:
-        if not isinstance(futures[0], Iterable):
+        # Futures of event loops are iterable, to be awaited.
+        if not isinstance(futures[0], Iterable) or hasattr(futures[0], "get_loop"):
             raise TypeError(f"until_done wants futures, not {type(futures[0]).__name__}{hint(futures[0])}")
         futures = tuple(futures[0])
     for future in futures:

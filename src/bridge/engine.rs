@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
 
 use super::errors::to_python;
 use super::inside::begin_to_end;
@@ -10,7 +11,7 @@ use super::label::Label;
 use super::operation::Operation;
 use super::work::Work;
 use crate::lifecycle::{self, engine};
-use crate::link::Level;
+use crate::link::log::{Level, want_wire};
 use crate::link::ticket::{Answer, next_id, ticket};
 
 /// Starts the runtime thread, if it does not run yet.
@@ -62,18 +63,39 @@ pub(super) fn alive() -> (String, usize) {
     lifecycle::started().map_or_else(|| (String::new(), 0), |engine| (engine.tree(), engine.alive()))
 }
 
-/// Blocks until something was logged: (level of the `logging` module, text). None: no more will come.
+/// A line for Python's log: the number of its level, what it is about, what it says, its fields.
+type LogRow<'py> = (u32, &'static str, String, Bound<'py, PyDict>);
+
+/// Blocks until something was logged; None: no more will come.
 #[pyfunction]
-pub(super) fn next_log_record(py: Python<'_>) -> Option<(u32, String)> {
-    let book = lifecycle::started()?.logbook().clone();
-    let record = py.detach(move || book.next())?;
+pub(super) fn next_log_record(py: Python<'_>) -> PyResult<Option<LogRow<'_>>> {
+    let Some(engine) = lifecycle::started() else { return Ok(None) };
+    let book = engine.logbook().clone();
+    let Some(line) = py.detach(move || book.next()) else { return Ok(None) };
     // The numbers of Python's logging module.
-    let level = match record.level {
+    let level = match line.level {
+        Level::Debug => 10,
         Level::Info => 20,
         Level::Warning => 30,
         Level::Error => 40,
     };
-    Some((level, record.line))
+    let fields = PyDict::new(py);
+    if let Some((link, port)) = &line.link {
+        fields.set_item("link", &**link)?;
+        fields.set_item("port", &**port)?;
+    }
+    if let Some(traffic) = &line.traffic {
+        fields.set_item("time", traffic.at.epoch.as_secs_f64())?;
+        fields.set_item("direction", traffic.direction)?;
+        fields.set_item("data", PyBytes::new(py, &traffic.data))?;
+    }
+    Ok(Some((level, line.topic.word(), line.text, fields)))
+}
+
+/// Whether what goes over the wires is logged.
+#[pyfunction]
+pub(super) fn log_wires(wanted: bool) {
+    want_wire(wanted);
 }
 
 /// A task that does nothing on the runtime, awaited: the least the bridge can cost. For benchmarks and for tests of the bridge.

@@ -20,6 +20,7 @@ mod simulation;
 mod sleep;
 mod stream;
 mod supervisor;
+mod turns;
 mod values;
 mod whose;
 mod wire;
@@ -69,6 +70,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(engine::panics, module)?)?;
     module.add_function(wrap_pyfunction!(engine::alive, module)?)?;
     module.add_function(wrap_pyfunction!(engine::next_log_record, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::log_wires, module)?)?;
     module.add_function(wrap_pyfunction!(engine::no_op, module)?)?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::label::Label;
 use super::operation::Operation;
 use super::options::Common;
 use super::stream::Stream;
+use super::turns::{Need, Turns};
 use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
 use super::work::{Start, Work};
 use crate::error::LinkError;
@@ -28,12 +29,14 @@ pub(super) struct Wire {
     /// Whether commands are text.
     text: bool,
     turn: Duration,
+    turns: Arc<Turns>,
 }
 
 impl Wire {
     pub(super) fn new(common: Common) -> Wire {
         let Common { config, text, turn } = common;
-        Wire { tether: Arc::new(Tether(Link::new(config))), text, turn }
+        let turns = Turns::new(&config.name);
+        Wire { tether: Arc::new(Tether(Link::new(config))), text, turn, turns }
     }
 
     fn link(&self) -> &Arc<Link> {
@@ -59,12 +62,21 @@ impl Wire {
         let limit = limit.map_or(Ok(self.link().config.limit), span)?;
         let turn = turn.map_or(Ok(self.turn), span)?;
         let tether = self.tether.clone();
+        let need = match what {
+            What::Query { .. } => Need::Once,
+            What::Talk { .. } => Need::Whole,
+            _ => Need::None,
+        };
+        let turns = self.turns.clone();
         let ordered = matches!(what, What::Read(_) | What::Receive { .. });
         let operation = self.operation(
             label,
             Box::new(move || {
-                let pending = tether.0.ask(what, talk, limit, turn, engine()?.clock());
-                Ok(Box::new(Held { pending, tether }) as Box<dyn Work>)
+                let clock = engine()?.clock();
+                turns.before(need, || {
+                    let pending = tether.0.ask(what, talk, limit, turn, clock);
+                    Box::new(Held { pending, tether })
+                })
             }),
         );
         Ok(if ordered { operation.ordered() } else { operation })
@@ -249,6 +261,7 @@ impl Wire {
 
     /// Gives the line back. Does not wait, and does nothing if the link is closed.
     fn end_talk(&self, talk: u64, clean: bool, cancelled: bool) {
+        self.turns.over(talk);
         let ending = match (clean, cancelled) {
             (true, _) => Ending::Clean,
             (false, false) => Ending::Failed,

@@ -3,16 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::link::Level;
-
-/// A line.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// How loud.
-    pub level: Level,
-    /// What.
-    pub line: String,
-}
+use crate::link::log::{Level, Line, Topic};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -23,7 +14,7 @@ pub struct Logbook {
 
 #[derive(Debug, Default)]
 struct State {
-    records: VecDeque<Record>,
+    records: VecDeque<Line>,
     dropped: u64,
     closed: bool,
 }
@@ -37,27 +28,27 @@ impl Logbook {
     }
 
     /// Adds a line.
-    pub fn write(&self, level: Level, line: String) {
+    pub fn write(&self, line: Line) {
         let mut state = self.state();
         if state.records.len() >= CAPACITY {
             state.records.pop_front();
             state.dropped += 1;
         }
-        state.records.push_back(Record { level, line });
+        state.records.push_back(line);
         drop(state);
         self.changed.notify_one();
     }
 
     /// Blocks until there is a line; `None` once the book is closed and read to its end.
-    pub fn next(&self) -> Option<Record> {
+    pub fn next(&self) -> Option<Line> {
         let mut state = self.state();
         loop {
             if state.dropped > 0 {
-                let line = format!(
+                let text = format!(
                     "{} log lines were dropped: Python was too busy to read them",
                     std::mem::take(&mut state.dropped)
                 );
-                return Some(Record { level: Level::Warning, line });
+                return Some(Line { level: Level::Warning, topic: Topic::Log, text, link: None, traffic: None });
             }
             if let Some(record) = state.records.pop_front() {
                 return Some(record);

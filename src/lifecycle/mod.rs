@@ -20,18 +20,19 @@ use tokio::runtime::{Builder, Runtime};
 use crate::clock::{Clock, Moment};
 use crate::descriptor;
 use crate::error::{Evidence, LinkError};
+use crate::link::Link;
 use crate::link::berths::Berths;
 use crate::link::job::Closing;
+use crate::link::log::Log;
 use crate::link::opener::Place;
 use crate::link::session::Wish;
 use crate::link::setup::Setup;
 use crate::link::ticket::Ticket;
-use crate::link::{Link, Log};
 use crate::nursery::census::Census;
 use crate::nursery::thread::{Parker, for_ever};
 use crate::nursery::{Nursery, Rules};
 
-pub use logbook::{Logbook, Record};
+pub use logbook::Logbook;
 pub use simulated::SimulatedPort;
 
 /// What runs behind everything.
@@ -171,9 +172,9 @@ impl Engine {
 
 /// A log that ends in the engine's book, whenever that has been started.
 pub fn log() -> Log {
-    Arc::new(|level, line| {
+    Arc::new(|line| {
         if let Some(engine) = started() {
-            engine.logbook.write(level, line);
+            engine.logbook.write(line);
         }
     })
 }

@@ -12,6 +12,7 @@ mod hearing;
 pub mod job;
 mod limits;
 mod loans;
+pub mod log;
 pub mod opener;
 mod output;
 mod poll;
@@ -37,24 +38,11 @@ use crate::error::{Evidence, LinkError, OpenError};
 use crate::framing::Framing;
 use conversation::{Resync, Rules};
 use job::{Closing, Job, Request, Sink, What};
+use log::{Level, Line, Log, Topic};
 use opener::Opener;
 use session::Session;
 use ticket::{Counts, Gauge, Pending, Ticket, Verdict, next_id, ticket};
 use trace::Trace;
-
-/// How loud a line in the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Worth knowing.
-    Info,
-    /// Something went wrong that somebody will hear of.
-    Warning,
-    /// Something of ours is stuck or broken.
-    Error,
-}
-
-/// Where log lines go; must not block.
-pub type Log = Arc<dyn Fn(Level, String) + Send + Sync>;
 
 /// What a link was made with.
 pub struct Config {
@@ -138,7 +126,8 @@ pub struct Link {
 impl Link {
     /// A closed link; nothing is touched yet.
     pub fn new(config: Config) -> Arc<Link> {
-        let trace = Arc::new(Trace::new(config.trace));
+        let trace = Trace::new(config.trace, Some((config.log.clone(), config.name.clone(), config.port.clone())));
+        let trace = Arc::new(trace);
         Arc::new(Link {
             config,
             trace,
@@ -188,8 +177,9 @@ impl Link {
         self.gauge.counts()
     }
 
-    fn log(&self, level: Level, line: String) {
-        (self.config.log)(level, line);
+    fn log(&self, level: Level, text: String) {
+        let link = Some((self.config.name.clone(), self.config.port.clone()));
+        (self.config.log)(Line { level, topic: Topic::Link, text, link, traffic: None });
     }
 
     fn about(&self, command: Option<Bytes>) -> Box<Evidence> {

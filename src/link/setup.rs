@@ -158,7 +158,7 @@ impl Link {
             // However it ended, nothing of it is left now.
             if let Ended::Failed(Fault::Panic(message)) = ended {
                 let why = format!("internal error in the link's loop, please report it: {message}");
-                link.log(super::Level::Error, format!("{}: {why}", link.config.name));
+                link.log(super::log::Level::Error, format!("{}: {why}", link.config.name));
                 link.enter(&of, Phase::Lost { session: of.clone(), cause: Arc::new(io::Error::other(why)) });
             } else if matches!(link.state(), "opening" | "open" | "closing") {
                 link.enter(&of, Phase::Closed);

@@ -1,10 +1,11 @@
 //! The last events on a wire, kept for looking at afterwards: traces, and the notes of errors.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::log::{Level, Line, Log, Topic, Traffic, is_wire_wanted};
 use crate::clock::{Moment, Stamp};
 use crate::error::{Seconds, Shown};
 
@@ -47,16 +48,23 @@ pub struct Event {
 const IN_AN_ERROR: usize = 6;
 
 /// A ring of events. Written by the actor, read by anyone.
-#[derive(Debug)]
 pub struct Trace {
     capacity: usize,
+    /// Where it is told as it happens: the log, the link's name, its port.
+    told: Option<(Log, Arc<str>, Arc<str>)>,
     events: Mutex<VecDeque<Event>>,
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trace").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
 }
 
 impl Trace {
     /// Keeps the last `capacity` events; none at all if that is 0.
-    pub fn new(capacity: usize) -> Trace {
-        Trace { capacity, events: Mutex::default() }
+    pub fn new(capacity: usize, told: Option<(Log, Arc<str>, Arc<str>)>) -> Trace {
+        Trace { capacity, told, events: Mutex::default() }
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Event>> {
@@ -65,6 +73,9 @@ impl Trace {
 
     /// Adds one, and forgets the oldest when full.
     pub fn push(&self, event: Event) {
+        if is_wire_wanted() {
+            self.tell(&event);
+        }
         if self.capacity == 0 {
             return;
         }
@@ -73,6 +84,16 @@ impl Trace {
             ring.pop_front();
         }
         ring.push_back(event);
+    }
+
+    fn tell(&self, event: &Event) {
+        let Some((log, link, port)) = &self.told else { return };
+        let direction = event.direction.sign();
+        let data = if event.data.is_empty() { String::new() } else { Shown(&event.data).to_string() };
+        let words = [link.as_ref(), direction, &event.note, &data];
+        let text = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let traffic = Some(Traffic { at: event.at, direction, data: event.data.clone() });
+        log(Line { level: Level::Debug, topic: Topic::Wire, text, link: Some((link.clone(), port.clone())), traffic });
     }
 
     /// Traffic.

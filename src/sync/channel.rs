@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use super::board::{Board, Tied};
+pub use super::passage::{Receive, Sender, Sending};
 use super::{Owner, Trouble};
 
 /// See the module.
@@ -19,25 +20,25 @@ pub struct Channel<T> {
     state: Mutex<State<T>>,
 }
 
-struct Receiving<T> {
-    given: Option<(u64, T)>,
-    waker: Option<Waker>,
+pub(super) struct Receiving<T> {
+    pub(super) given: Option<(u64, T)>,
+    pub(super) waker: Option<Waker>,
 }
 
-struct State<T> {
+pub(super) struct State<T> {
     /// Numbers items, senders and waits alike.
     next: u64,
     /// In order of being sent.
-    items: BTreeMap<u64, T>,
+    pub(super) items: BTreeMap<u64, T>,
     /// Those that found no room: their items, under the numbers they are going to have.
-    sending: BTreeMap<u64, (T, Option<Waker>)>,
-    receiving: BTreeMap<u64, Receiving<T>>,
+    pub(super) sending: BTreeMap<u64, (T, Option<Waker>)>,
+    pub(super) receiving: BTreeMap<u64, Receiving<T>>,
     /// Senders that were made on purpose.
-    senders: BTreeSet<u64>,
+    pub(super) senders: BTreeSet<u64>,
     /// Tasks and threads that have sent, and live.
     owners: BTreeSet<Owner>,
-    ended: Option<&'static str>,
-    counts: Counts,
+    pub(super) ended: Option<&'static str>,
+    pub(super) counts: Counts,
 }
 
 /// What has passed.
@@ -78,7 +79,7 @@ impl<T> State<T> {
     }
 
     /// Gives items to those that wait, and room to those that want to send. Who to wake.
-    fn move_on(&mut self, capacity: usize) -> Vec<Waker> {
+    pub(super) fn move_on(&mut self, capacity: usize) -> Vec<Waker> {
         let mut wakers = Vec::new();
         loop {
             let waiting = self.receiving.values_mut().find(|receiving| receiving.given.is_none());
@@ -111,14 +112,14 @@ impl<T> State<T> {
         wakers
     }
 
-    fn end_if_nobody_sends(&mut self) {
+    pub(super) fn end_if_nobody_sends(&mut self) {
         if self.senders.is_empty() && self.owners.is_empty() && self.ended.is_none() {
             self.ended = Some(NO_SENDERS);
         }
     }
 }
 
-fn wake(wakers: Vec<Waker>) {
+pub(super) fn wake(wakers: Vec<Waker>) {
     wakers.into_iter().for_each(Waker::wake);
 }
 
@@ -148,11 +149,11 @@ impl<T: Send + 'static> Channel<T> {
         self.capacity
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn closed(&self, why: &'static str) -> Trouble {
+    pub(super) fn closed(&self, why: &'static str) -> Trouble {
         Trouble::Closed { name: self.name.clone(), why }
     }
 
@@ -302,132 +303,5 @@ impl<T: Send + 'static> Tied for Channel<T> {
         let wakers = state.move_on(self.capacity);
         drop(state);
         wake(wakers);
-    }
-}
-
-/// Keeps a channel open; closed when it is dropped.
-pub struct Sender<T: Send + 'static> {
-    channel: Arc<Channel<T>>,
-    id: u64,
-}
-
-impl<T: Send + 'static> Drop for Sender<T> {
-    fn drop(&mut self) {
-        let mut state = self.channel.state();
-        state.senders.remove(&self.id);
-        state.end_if_nobody_sends();
-        let wakers = state.move_on(self.channel.capacity);
-        drop(state);
-        wake(wakers);
-    }
-}
-
-/// An item on its way in.
-pub struct Sending<T: Send + 'static> {
-    channel: Arc<Channel<T>>,
-    /// `None`: it is in.
-    number: Option<u64>,
-}
-
-impl<T: Send + 'static> Sending<T> {
-    /// Ready once the item is in.
-    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let Some(number) = self.number else { return Poll::Ready(()) };
-        let mut state = self.channel.state();
-        match state.sending.get_mut(&number) {
-            Some((_, waker)) => {
-                *waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            None => {
-                drop(state);
-                self.number = None;
-                Poll::Ready(())
-            }
-        }
-    }
-
-    /// Takes the item back, if nobody has received it.
-    pub fn take_back(&mut self) -> Option<T> {
-        let number = self.number.take()?;
-        let mut state = self.channel.state();
-        let item = match state.sending.remove(&number) {
-            Some((item, _)) => Some(item),
-            None => state.items.remove(&number).inspect(|_| state.counts.sent -= 1),
-        };
-        let wakers = state.move_on(self.channel.capacity);
-        drop(state);
-        wake(wakers);
-        item
-    }
-}
-
-impl<T: Send + 'static> Drop for Sending<T> {
-    fn drop(&mut self) {
-        drop(self.take_back());
-    }
-}
-
-/// A wait for an item.
-pub struct Receive<T: Send + 'static> {
-    channel: Arc<Channel<T>>,
-    number: u64,
-    over: bool,
-}
-
-impl<T: Send + 'static> Receive<T> {
-    /// Claims the item, or leaves `cx`'s waker to be woken. Not polled again after it was ready.
-    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<T, Trouble>> {
-        let mut state = self.channel.state();
-        let known = state.receiving.get_mut(&self.number);
-        if let Some(item) = known.and_then(|receiving| receiving.given.take()) {
-            state.receiving.remove(&self.number);
-            state.counts.received += 1;
-            self.over = true;
-            return Poll::Ready(Ok(item.1));
-        }
-        if state.receiving.values().all(|receiving| receiving.given.is_some()) {
-            drop(state);
-            match self.channel.receive_now() {
-                Err(Trouble::Empty { .. }) => {}
-                done => {
-                    self.over = true;
-                    self.channel.state().receiving.remove(&self.number);
-                    return Poll::Ready(done);
-                }
-            }
-            state = self.channel.state();
-        } else if let Some(why) = state.ended.filter(|_| state.items.is_empty() && state.sending.is_empty()) {
-            state.receiving.remove(&self.number);
-            self.over = true;
-            return Poll::Ready(Err(self.channel.closed(why)));
-        }
-        let waker = Some(cx.waker().clone());
-        state.receiving.insert(self.number, Receiving { given: None, waker });
-        // Between the look and the wait somebody may have sent.
-        let wakers = state.move_on(self.channel.capacity);
-        drop(state);
-        wake(wakers);
-        Poll::Pending
-    }
-
-    /// Gives the wait up; what it had been given goes back to its place in the order.
-    pub fn cancel(&mut self) {
-        if std::mem::replace(&mut self.over, true) {
-            return;
-        }
-        let mut state = self.channel.state();
-        if let Some((number, item)) = state.receiving.remove(&self.number).and_then(|receiving| receiving.given) {
-            state.items.insert(number, item);
-        }
-        let wakers = state.move_on(self.channel.capacity);
-        drop(state);
-        wake(wakers);
-    }
-}
-
-impl<T: Send + 'static> Drop for Receive<T> {
-    fn drop(&mut self) {
-        self.cancel();
     }
 }

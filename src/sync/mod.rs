@@ -11,6 +11,7 @@ pub mod board;
 pub mod channel;
 mod deadlock;
 pub mod event;
+mod passage;
 pub mod places;
 
 use std::sync::Arc;

@@ -106,7 +106,7 @@ pub(crate) fn config(opener: impl Opener + 'static, framing: Option<Framing>) ->
         trace: 200,
         close_timeout: ms(2000),
         park: None,
-        log: Arc::new(|_, _| {}),
+        log: Arc::new(|_| {}),
     }
 }
 
