@@ -18,7 +18,8 @@ _thread = logging.getLogger("labtether.thread")
 def nursery_log(nursery: Nursery, child: Handle[Any], error: BaseException) -> None:
     """A child has failed. Its nursery raises that in the end; the log has it at once."""
     fields = {"nursery": nursery.name, "child": child.name, "situation": child.situation, "age": child.age}
-    _nursery.info("%s failed in nursery %s: %r", child.name, nursery.name, error, extra=fields)
+    # Its text alone: whoever keeps the record must not keep the frames of the child, and a loop with them.
+    _nursery.info("%s failed in nursery %s: %s", child.name, nursery.name, repr(error), extra=fields)
 
 
 def stuck_log(what: str, seconds: float, tree: str) -> None:
