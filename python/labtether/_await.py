@@ -75,7 +75,7 @@ def annotate(operation: _core.Operation, error: BaseException) -> None:
     left = operation.left()
     strand = current_strand()
     if left is not None and strand is not None:
-        strand._effects.append(left)
+        strand._add_effects(left)
     epitaph = operation.epitaph()
     if epitaph is not None:
         error.add_note(epitaph)

@@ -16,6 +16,7 @@ __all__ = ["ensure_started", "logger"]
 logger = logging.getLogger("labtether")
 logger.addHandler(logging.NullHandler())
 
+
 class _Noticing(dict[int, bool]):
     """A logger's memory of its level, which `logging` clears whenever any level changes: then Rust is told whether
     anybody reads the traffic. It is not written down for nobody."""

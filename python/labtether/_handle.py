@@ -3,6 +3,7 @@ from threads."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
@@ -20,12 +21,14 @@ __all__ = ["Handle", "SyncHandle"]
 
 T = TypeVar("T")
 
+_making = threading.Lock()
+
 
 @final
 class Handle(Strand, Generic[T]):
     """A child of a nursery. It keeps its outcome after its nursery has ended; its work never outlives the nursery."""
 
-    __slots__ = ("_cancel", "_done", "_nursery", "_outcome", "_reason", "_starting")
+    __slots__ = ("_cancel", "_event", "_nursery", "_outcome", "_reason", "_starting")
 
     _outcome: Outcome[T] | None
 
@@ -34,7 +37,8 @@ class Handle(Strand, Generic[T]):
         self._nursery = nursery
         self._outcome = None
         self._reason: str | None = None
-        self._done = _core.Event(name)
+        self._event: _core.Event | None = None
+        """Made for the first who waits."""
         self._cancel: Callable[[], None] | None = None
         """Cancels the task; None before it has one, and after its end."""
         self._starting = False
@@ -64,11 +68,11 @@ class Handle(Strand, Generic[T]):
 
     def _abandon(self) -> None:
         """It was never begun, or was destroyed."""
-        self._end(Cancelled(self._why(), tuple(self._effects), elapsed=self.age))
+        self._end(Cancelled(self._why(), self._effects, elapsed=self.age))
 
     def _ended_with(self, error: BaseException) -> None:
         if isinstance(error, self._nursery._cancelled_class):
-            self._end(Cancelled(self._why(), tuple(self._effects), elapsed=self.age))
+            self._end(Cancelled(self._why(), self._effects, elapsed=self.age))
         else:
             self._end(Failed(error, elapsed=self.age))
             if not self._starting:
@@ -82,7 +86,20 @@ class Handle(Strand, Generic[T]):
             self._outcome = outcome
             self._cancel = None
             self._nursery._child_ended(self)
-            self._done.set()
+            if self._event is not None:
+                self._event.set()
+
+    @property
+    def _done(self) -> _core.Event:
+        """Set when it has ended."""
+        event = self._event
+        if event is None:
+            with _making:
+                event = self._event = self._event or _core.Event(self._name)
+        if self._outcome is not None:
+            # It may have ended while this was made, and not seen it.
+            event.set()
+        return event
 
     @property
     def done(self) -> bool:

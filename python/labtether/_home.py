@@ -41,8 +41,12 @@ class Home:
         if self.is_here():
             act()
         else:
-            self._posted.append(act)
-            self.port.ring(self._key)
+            self.post(act)
+
+    def post(self, act: Callable[[], None]) -> None:
+        """Do it in the loop, as soon as that can."""
+        self._posted.append(act)
+        self.port.ring(self._key)
 
     def catch_up(self) -> None:
         """Do what was posted."""

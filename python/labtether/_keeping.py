@@ -7,6 +7,7 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -29,14 +30,19 @@ CLOSING = 10.0
 
 def work_of(async_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
     """The coroutine of a child. Raises TypeError with the cure for what is none."""
-    if inspect.iscoroutine(async_fn):
+    if isinstance(async_fn, FunctionType):
+        work = async_fn(*args, **kwargs)
+        if type(work) is CoroutineType:
+            return work
+    elif inspect.iscoroutine(async_fn):
         async_fn.close()
         raise TypeError(
             f"a nursery takes an async function and its arguments, no coroutine: start_soon({async_fn.__name__}, ...)"
         )
-    if not callable(async_fn):
+    elif not callable(async_fn):
         raise TypeError(f"a nursery takes an async function, not {type(async_fn).__name__}")
-    work = async_fn(*args, **kwargs)
+    else:
+        work = async_fn(*args, **kwargs)
     if inspect.iscoroutine(work):
         return work
     if inspect.isawaitable(work):

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, Token, copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, final
 
@@ -132,7 +133,7 @@ class Nursery:
         await self._children.__aenter__()
         self._opener = current_strand()
         if self._opener is not None:
-            self._opener._nurseries.append(weakref.ref(self))
+            self._opener._nurseries = (*self._opener._nurseries, weakref.ref(self))
         self._token = _innermost.set(self)
         self._context = copy_context()
         self._over = False
@@ -202,7 +203,7 @@ class Nursery:
             # Left in another context than it was entered in, as pytest's fixtures are.
             _innermost.set(None)
         if self._opener is not None:
-            self._opener._nurseries = [known for known in self._opener._nurseries if known() not in (None, self)]
+            self._opener._nurseries = tuple(known for known in self._opener._nurseries if known() not in (None, self))
         self._home.catch_up()
         for handle in list(self._live):
             handle._abandon()
@@ -244,7 +245,10 @@ class Nursery:
         work = work_of(async_fn, args, {})
         try:
             self._live[handle] = None
-            self._home.do(lambda: self._spawn(handle, work))
+            if self._home.is_here():
+                self._spawn(handle, work)
+            else:
+                self._home.post(partial(self._context.copy().run, self._spawn, handle, work))
         except BaseException:
             work.close()
             handle._abandon()
@@ -342,21 +346,12 @@ class Nursery:
             work.close()
             handle._abandon()
             return
-        run = handle._run(work)
-        task = (
-            self._context.copy().run(self._create, run, handle)
-            if not self._home.is_here()
-            else self._create(run, handle)
-        )
-        handle._cancel = task.cancel
-
-    def _create(self, run: Coroutine[Any, Any, None], handle: Handle[Any]) -> anyio.TaskHandle[None]:
-        return self._children.create_task(run, name=handle._name)
+        handle._cancel = self._children.create_task(handle._run(work), name=handle._name).cancel
 
     def _child_ended(self, handle: Handle[Any]) -> None:
         self._live.pop(handle, None)
-        if self._opener is not None:
-            self._opener._effects += handle._effects
+        if self._opener is not None and handle._effects:
+            self._opener._add_effects(*handle._effects)
 
     def _child_failed(self, handle: Handle[Any], error: BaseException) -> None:
         """The siblings are being cancelled by the task group; Rust has to know, and the log."""

@@ -104,7 +104,7 @@ class _Job(Strand):
             value = await (work if inspect.isawaitable(work) else work_of(work, (), {}))
         except BaseException as error:
             if isinstance(error, anyio.get_cancelled_exc_class()):
-                self._outcome = Cancelled("the others were stopped with it", tuple(self._effects), elapsed=self.age)
+                self._outcome = Cancelled("the others were stopped with it", self._effects, elapsed=self.age)
             else:
                 self._outcome = Failed(error, elapsed=self.age)
             raise
@@ -113,7 +113,7 @@ class _Job(Strand):
         finally:
             _core.let_go()
             if self._parent is not None:
-                self._parent._effects += self._effects
+                self._parent._add_effects(*self._effects)
 
     async def run_quietly(self) -> None:
         """To its end; an ordinary error is kept."""

@@ -27,9 +27,9 @@ class Strand:
     def __init__(self, name: str) -> None:
         self._name = name
         self._begun = time.monotonic()
-        self._situations: list[situation] = []
-        self._effects: list[Effect] = []
-        self._nurseries: list[weakref.ref[Nursery]] = []
+        self._situations: tuple[situation, ...] = ()
+        self._effects: tuple[Effect, ...] = ()
+        self._nurseries: tuple[weakref.ref[Nursery], ...] = ()
         """Those that were opened in it and have not ended."""
 
     @property
@@ -40,16 +40,19 @@ class Strand:
     @property
     def situation(self) -> str | None:
         """What it is doing, in its own words, the widest first; None if it has not said."""
-        return " > ".join(one.text for one in list(self._situations)) or None
+        return " > ".join(one.text for one in self._situations) or None
 
     @property
     def age(self) -> float:
         """Seconds since it began."""
         return time.monotonic() - self._begun
 
+    def _add_effects(self, *effects: Effect) -> None:
+        self._effects += effects
+
     def nurseries(self) -> Iterator[Nursery]:
         """The nurseries that are open in it."""
-        for reference in list(self._nurseries):
+        for reference in self._nurseries:
             nursery = reference()
             if nursery is not None:
                 yield nursery
@@ -98,15 +101,15 @@ class situation:
             _loose.add(strand)
         self._strand = strand
         self._begun = time.monotonic()
-        strand._situations.append(self)
+        strand._situations = (*strand._situations, self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         strand = self._strand
-        if strand is not None and self in strand._situations:
-            strand._situations.remove(self)
+        if strand is not None:
+            strand._situations = tuple(one for one in strand._situations if one is not self)
         if self._token is not None:
             token, self._token = self._token, None
             try:
