@@ -16,6 +16,8 @@ from labtether import _core
 from labtether._checks import check_name
 from labtether._errors import CleanupTimeout, LinkError
 from labtether._handle import Handle
+from labtether._log import stays_log
+from labtether._time import sleep
 
 if TYPE_CHECKING:
     from labtether._nursery import Nursery
@@ -67,12 +69,13 @@ async def _awaiting(work: Any) -> Any:
 class Keeping:
     """See the module."""
 
-    __slots__ = ("_hosts", "_nursery", "_services", "born", "group")
+    __slots__ = ("_hosts", "_nursery", "_services", "_watch", "born", "group")
 
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
         self._services: list[Handle[Any]] = []
         self._hosts: list[_Host] = []
+        self._watch: anyio.CancelScope | None = None
         self.group = anyio.create_task_group()
         self.born = time.monotonic()
 
@@ -115,8 +118,21 @@ class Keeping:
             raise
         return value
 
+    def watch(self) -> None:
+        """The nursery was told to stop: if it has not in a while, the log says who goes on."""
+        if self._watch is None:
+            self._watch = anyio.CancelScope(shield=True)
+            self.group.create_task(_within(self._watch, self._say_who_stays()), name="labtether watch")
+
+    async def _say_who_stays(self) -> None:
+        await sleep(_core.CANCEL_TIMEOUT)
+        stays_log(self._nursery, _core.CANCEL_TIMEOUT)
+
     async def close(self, ending: BaseException | None) -> None:
         """End the services, then leave what was entered, in reverse. Cannot be cut short; each has its own time."""
+        # What fails from now on starts no watch any more.
+        self._watch = self._watch or anyio.CancelScope()
+        self._watch.cancel()
         with anyio.CancelScope(shield=True):
             for service in self._services:
                 service._reason = service._reason or "the ordinary children have ended"

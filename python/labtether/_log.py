@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from labtether._handle import Handle
     from labtether._nursery import Nursery
 
-__all__ = ["nursery_log", "stuck_log"]
+__all__ = ["nursery_log", "stays_log", "stuck_log"]
 
 _nursery = logging.getLogger("labtether.nursery")
 _thread = logging.getLogger("labtether.thread")
@@ -20,6 +20,13 @@ def nursery_log(nursery: Nursery, child: Handle[Any], error: BaseException) -> N
     fields = {"nursery": nursery.name, "child": child.name, "situation": child.situation, "age": child.age}
     # Its text alone: whoever keeps the record must not keep the frames of the child, and a loop with them.
     _nursery.info("%s failed in nursery %s: %s", child.name, nursery.name, repr(error), extra=fields)
+
+
+def stays_log(nursery: Nursery, seconds: float) -> None:
+    """A nursery was told to stop, and some of its children have not."""
+    fields = {"nursery": nursery.name, "reason": nursery.reason}
+    message = "nursery %s was told to stop %.3g s ago (%s) and has not ended:\n%s"
+    _nursery.error(message, nursery.name, seconds, nursery.reason, nursery.tree(), extra=fields)
 
 
 def stuck_log(what: str, seconds: float, tree: str) -> None:

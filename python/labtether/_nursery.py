@@ -338,6 +338,7 @@ class Nursery:
         reason = None if self._over else self._supervisor.enforced(self._home.port)
         if reason is not None and not self._children.cancel_scope.cancel_called:
             self._stopping.set()
+            self._keeping.watch()
             self._children.cancel_scope.cancel(reason)
 
     def _spawn(self, handle: Handle[T], work: Coroutine[Any, Any, T]) -> None:
@@ -361,6 +362,7 @@ class Nursery:
         nursery_log(self, handle, error)
         self._supervisor.cancel(f"{handle._name} failed", 0.0)
         self._stopping.set()
+        self._keeping.watch()
 
     def _body_failed(self, error: BaseException) -> None:
         if isinstance(error, self._cancelled_class):
@@ -372,6 +374,7 @@ class Nursery:
                 error.add_note(f"labtether: in the block of nursery {self._name!r}, while {doing}")
         self._supervisor.cancel(reason, 0.0)
         self._stopping.set()
+        self._keeping.watch()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_supervisor"):
