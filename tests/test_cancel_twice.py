@@ -164,7 +164,7 @@ async def test_awaits_that_nobody_took_up_say_nothing_on_the_wire() -> None:
 
 
 def test_cancellation_needs_no_anyio() -> None:
-    """The shield against anyio's cancellations is not missed where there is no anyio."""
+    """The shield against anyio's cancellations is not missed where anyio does not run."""
     run_child(
         """
         import asyncio, sys
@@ -194,8 +194,8 @@ def test_cancellation_needs_no_anyio() -> None:
                         raise AssertionError("no timeout")
                     assert (await balance.query("I4")).startswith("I4 A")
 
-        assert "anyio" not in sys.modules
+        assert "anyio._backends._asyncio" not in sys.modules
         asyncio.run(main())
-        assert "anyio" not in sys.modules
+        assert "anyio._backends._asyncio" not in sys.modules
         """
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-__all__ = ["flat", "left"]
+__all__ = ["left", "parted"]
 
 
 async def left(group: anyio.abc.TaskGroup, error: BaseException | None) -> BaseException | None:
@@ -18,11 +18,15 @@ async def left(group: anyio.abc.TaskGroup, error: BaseException | None) -> BaseE
     return None if swallowed else error
 
 
-def flat(error: BaseException, ours: BaseException | None) -> list[BaseException]:
-    """The failures in the groups that our task groups made of them; a child's own groups stay as they are."""
-    if isinstance(error, BaseExceptionGroup) and (error is ours or error.message in _GROUPS):
-        return [one for inner in error.exceptions for one in flat(inner, ours)]
-    return [error]
-
-
-_GROUPS = ("unhandled errors in a TaskGroup", "Exceptions from Trio nursery")
+def parted(
+    ending: BaseException | None, cancelled: type[BaseException]
+) -> tuple[list[BaseException], BaseException | None]:
+    """What failed, taken out of the group that one of our task groups made of it, and the cancellation that is on its
+    way. A child's own groups stay as they are."""
+    if ending is None:
+        return [], None
+    if isinstance(ending, cancelled):
+        return [], ending
+    parts = ending.exceptions if isinstance(ending, BaseExceptionGroup) else (ending,)
+    passing = [part for part in parts if isinstance(part, cancelled)]
+    return [part for part in parts if not isinstance(part, cancelled)], passing[0] if passing else None

@@ -19,7 +19,15 @@ def nursery_log(nursery: Nursery, child: Handle[Any], error: BaseException) -> N
     """A child has failed. Its nursery raises that in the end; the log has it at once."""
     fields = {"nursery": nursery.name, "child": child.name, "situation": child.situation, "age": child.age}
     # Its text alone: whoever keeps the record must not keep the frames of the child, and a loop with them.
-    _nursery.info("%s failed in nursery %s: %s", child.name, nursery.name, repr(error), extra=fields)
+    _nursery.info("%s failed in nursery %s: %s", child.name, nursery.name, _shown(error), extra=fields)
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:
+        # An error that cannot be shown is reported all the same, by its nursery.
+        return type(error).__name__
 
 
 def stays_log(nursery: Nursery, seconds: float) -> None:

@@ -18,14 +18,14 @@ import anyio
 
 from labtether import _core
 from labtether._checks import check_name, check_seconds
-from labtether._ending import flat, left
+from labtether._ending import left, parted
 from labtether._engine import ensure_started
 from labtether._errors import CleanupTimeout, ScopeClosed
 from labtether._handle import Handle
 from labtether._home import Home
 from labtether._keeping import Keeping, name_of, work_of
 from labtether._log import nursery_log
-from labtether._strand import Strand, current_situation, current_strand
+from labtether._strand import Strand, current_strand
 from labtether._sync import Event
 
 __all__ = ["Nursery", "innermost", "open_nursery"]
@@ -80,6 +80,7 @@ class Nursery:
         "_stopping",
         "_supervisor",
         "_threads",
+        "_timed_out",
         "_timeout",
         "_token",
     )
@@ -92,6 +93,7 @@ class Nursery:
         self._name = name
         self._timeout = timeout
         self._live: dict[Handle[Any], None] = {}
+        self._timed_out: TimeoutError | None = None
         self._stopping = Event(f"the stop of {name}")
         self._over = True
         self._opener: Strand | None = None
@@ -149,16 +151,16 @@ class Nursery:
         self._home.catch_up()
         ending = await left(self._children, error)
         self._over = True
-        group = ending if ending is not error else None
+        errors, cancellation = parted(ending, self._cancelled_class)
         try:
-            ending, rust = await self._end_rust(ending)
+            interrupt, rust = await self._end_rust(ending)
             await self._keeping.close(ending)
         finally:
             self._leave()
-        ending = await left(self._keeping.group, ending)
-        errors = [] if ending is None else flat(ending, group)
-        errors += rust
-        errors += self._own_failures()
+        # What failed stays out of the outer group, which has only to know whether it is being cancelled.
+        ending = await left(self._keeping.group, cancellation or interrupt)
+        late, cancellation = parted(ending, self._cancelled_class)
+        errors += [*late, *rust, *self._own_failures(), *([] if cancellation is None else [cancellation])]
         final = self._final(errors)
         if final is None:
             return True
@@ -167,7 +169,8 @@ class Nursery:
         try:
             raise final from None
         finally:
-            del final, errors, ending, error, group
+            self._timed_out = None
+            del final, errors, ending, error, cancellation, interrupt, late, rust
 
     def __enter__(self) -> None:
         raise TypeError("a nursery waits for its children when it is left: use `async with`")
@@ -176,22 +179,21 @@ class Nursery:
         raise TypeError("a nursery is left with `async with`")
 
     async def _end_rust(self, ending: BaseException | None) -> tuple[BaseException | None, list[BaseException]]:
-        """Wait for the Rust children: they are ordinary ones. How the scope ends now, and what failed among them."""
+        """Wait for the Rust children: they are ordinary ones. What cut the wait short, and what failed among them."""
+        interrupt: BaseException | None = None
         if ending is not None:
             self._supervisor.cancel(f"{type(ending).__name__} in {self._name}", 0.0)
         self._supervisor.close()
         try:
             rows = await self._supervisor.ended()
-        except BaseException as interrupt:
-            ending = ending if ending is not None else interrupt
+        except BaseException as error:
+            interrupt = error
             self._supervisor.cancel("the scope around it was cancelled", 0.0)
             with anyio.CancelScope(shield=True):
                 rows = await self._supervisor.ended()
-        failures = []
         for child, failure in rows:
             failure.add_note(f"labtether: in the Rust child {child!r} of nursery {self._name!r}")
-            failures.append(failure)
-        return ending, failures
+        return interrupt, [failure for _, failure in rows]
 
     def _leave(self) -> None:
         self._over = True
@@ -211,7 +213,8 @@ class Nursery:
     def _own_failures(self) -> list[BaseException]:
         failures: list[BaseException] = []
         if self._timeout is not None and self._supervisor.reason() == DEADLINE:
-            failures.append(TimeoutError(f"nursery {self._name!r} did not end within {self._timeout:g} s"))
+            self._timed_out = TimeoutError(f"nursery {self._name!r} did not end within {self._timeout:g} s")
+            failures.append(self._timed_out)
         running = [worker.label for worker in self._threads if not worker.done.is_set()]
         if running:
             stuck = CleanupTimeout(f"nursery {self._name!r} leaves running: {', '.join(running)}", stuck=running)
@@ -224,10 +227,8 @@ class Nursery:
         failures = [error for error in errors if not isinstance(error, self._cancelled_class)]
         if not failures:
             return errors[0] if errors else None
-        if len(failures) == 1 and type(failures[0]) is TimeoutError and self._timeout is not None:
-            ours = self._supervisor.reason() == DEADLINE and "did not end within" in str(failures[0])
-            if ours:
-                return failures[0]
+        if failures == [self._timed_out]:
+            return self._timed_out
         plural = "" if len(failures) == 1 else "s"
         return BaseExceptionGroup(f"{len(failures)} failure{plural} in nursery {self._name!r}", failures)
 
@@ -308,6 +309,7 @@ class Nursery:
         cancelled hard.
         """
         patience = check_seconds(grace, "grace") or 0.0
+        self._check_entered()
         self._supervisor.cancel(reason or f"nursery {self._name} was cancelled", patience)
         self._stopping.set()
         if patience == 0.0:
@@ -317,9 +319,14 @@ class Nursery:
         """Who is alive in it: tasks, links, Rust work, with ages and situations; `str()`, `.to_dict()`, HTML."""
         from labtether._tree import of_nursery
 
+        self._check_entered()
         return of_nursery(self)
 
     # -- Inside --------------------------------------------------------------------------------------------------------
+
+    def _check_entered(self) -> None:
+        if not hasattr(self, "_supervisor"):
+            raise RuntimeError(f"nursery {self._name!r} has not been entered: async with lt.open_nursery(...)")
 
     def _check_open(self, child: str) -> None:
         if self._over:
@@ -369,9 +376,6 @@ class Nursery:
             reason = "the scope around it was cancelled"
         else:
             reason = "its block failed"
-            doing = current_situation()
-            if doing is not None and isinstance(error, Exception):
-                error.add_note(f"labtether: in the block of nursery {self._name!r}, while {doing}")
         self._supervisor.cancel(reason, 0.0)
         self._stopping.set()
         self._keeping.watch()

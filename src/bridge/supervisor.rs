@@ -1,6 +1,7 @@
 //! The Rust half of a Python nursery: its deadline, its cancellation, and the Rust children beside the Python ones.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -22,6 +23,7 @@ use crate::link::ticket::next_id;
 use crate::nursery::outcome::{Fault, Outcome};
 use crate::nursery::{Nursery, Rules};
 use crate::sync::Trouble;
+use crate::sync::event::Event;
 
 type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -34,6 +36,8 @@ pub(super) struct Supervisor {
     nursery: Nursery,
     key: u64,
     enforced: Mutex<Option<Wait<Arc<str>>>>,
+    /// Set when its own task has been joined: then nothing of it is left, not even in the census.
+    gone: Arc<Event>,
 }
 
 struct Ended {
@@ -94,8 +98,25 @@ impl Supervisor {
         };
         let rules = Rules { deadline, grace: GRACE, together: true };
         let (nursery, supervisor) = Nursery::open(name, engine.clock(), root.census(), Some(root), rules);
-        engine.spawn(name, async move { drop(supervisor.run().await) });
-        Ok(Supervisor { nursery, key: next_id(), enforced: Mutex::default() })
+        let gone = Event::new();
+        let (told, run) = (gone.clone(), async move {
+            drop(supervisor.run().await);
+            Ok(())
+        });
+        if root
+            .spawn(
+                name,
+                run,
+                Some(Box::new(move |_| {
+                    told.set();
+                })),
+            )
+            .is_err()
+        {
+            // The process is ending: nothing runs, and nobody has to be waited for.
+            gone.set();
+        }
+        Ok(Supervisor { nursery, key: next_id(), enforced: Mutex::default(), gone })
     }
 
     /// Its number in the census.
@@ -147,12 +168,16 @@ impl Supervisor {
 
     /// Waits until nothing of it is left. The failures: [(child, error), ...].
     fn ended(&self) -> Operation {
-        let nursery = self.nursery.clone();
+        let (nursery, mut gone) = (self.nursery.clone(), self.gone.wait());
         Operation::new(
             Label::of("ending nursery", self.nursery.name()),
             true,
             Box::new(move || {
-                let wait: Wait<Outcome> = Box::pin(async move { nursery.ended().await });
+                let wait: Wait<Outcome> = Box::pin(async move {
+                    let outcome = nursery.ended().await;
+                    poll_fn(|cx| gone.poll(cx)).await;
+                    outcome
+                });
                 Ok(Box::new(Ended { wait: Some(wait) }) as Box<dyn Work>)
             }),
         )

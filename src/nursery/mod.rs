@@ -127,7 +127,7 @@ impl Nursery {
             token,
             inbox,
             publish,
-            _alive: alive,
+            alive,
             children: JoinSet::new(),
             known: HashMap::new(),
             failures: Vec::new(),
@@ -240,7 +240,7 @@ pub struct Supervisor {
     token: CancellationToken,
     inbox: mpsc::UnboundedReceiver<Order>,
     publish: watch::Sender<Option<Outcome>>,
-    _alive: Alive,
+    alive: Alive,
     children: JoinSet<Finish>,
     known: HashMap<Id, (Arc<str>, Option<OnEnd>, Alive)>,
     failures: Vec<Failure>,
@@ -279,7 +279,9 @@ impl Supervisor {
             Some((reason, _)) => Outcome::Cancelled(reason),
             None => Outcome::Ok,
         };
-        self.publish.send_replace(Some(outcome.clone()));
+        let Supervisor { publish, alive, .. } = self;
+        drop(alive);
+        publish.send_replace(Some(outcome.clone()));
         outcome
     }
 

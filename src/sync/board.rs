@@ -2,9 +2,10 @@
 //! locks at once. It is held for a few steps at a time, never across a wait.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 
+use super::lock::{Mutex, MutexGuard};
 use super::{Owner, Trouble, deadlock};
 use crate::clock::{Clock, Moment};
 

@@ -5,10 +5,11 @@
 //! its item back unless somebody has received it, which it then says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 
 use super::board::{Board, Tied};
+use super::lock::{Mutex, MutexGuard};
 pub use super::passage::{Receive, Sender, Sending};
 use super::{Owner, Trouble};
 

@@ -1,8 +1,10 @@
 //! An event: it has not happened yet, or it has, for good.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use super::lock::{Mutex, MutexGuard};
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ pub mod board;
 pub mod channel;
 mod deadlock;
 pub mod event;
+mod lock;
 mod passage;
 pub mod places;
 
