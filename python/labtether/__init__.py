@@ -31,6 +31,7 @@ from labtether._errors import (
     ScopeClosed,
 )
 from labtether._exchange import Exchange
+from labtether._executor import Executor
 from labtether._framing import Lines
 from labtether._handle import Handle
 from labtether._lifecycle import lifecycle
@@ -44,6 +45,7 @@ from labtether._sync import Event, Lock, Semaphore, Slots, Taking
 from labtether._threads import run_sync
 from labtether._time import pause, sleep, sleep_until
 from labtether._tree import Tree
+from labtether._until_done import until_done
 from labtether._values import PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "Deadlock",
     "Event",
     "Exchange",
+    "Executor",
     "Failed",
     "ForkedProcess",
     "FrameError",
@@ -107,4 +110,5 @@ __all__ = [
     "sleep",
     "sleep_until",
     "tcp",
+    "until_done",
 ]

@@ -372,10 +372,8 @@ class Nursery:
         self._keeping.watch()
 
     def _body_failed(self, error: BaseException) -> None:
-        if isinstance(error, self._cancelled_class):
-            reason = "the scope around it was cancelled"
-        else:
-            reason = "its block failed"
+        cancelled = isinstance(error, self._cancelled_class)
+        reason = "the scope around it was cancelled" if cancelled else "its block failed"
         self._supervisor.cancel(reason, 0.0)
         self._stopping.set()
         self._keeping.watch()

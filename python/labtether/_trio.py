@@ -111,13 +111,23 @@ async def wait(operation: _core.Operation) -> Any:
     def abort(raise_cancel: Callable[[], NoReturn]) -> Abort:
         nonlocal leaving
         if leaving is None:
+            operation.cancel()
+            if operation.settled():
+                # Nobody may ring for it any more: the task is about to wait for something else.
+                port.forget(operation.key)
+                return Abort.SUCCEEDED
             leaving = _Leaving(operation, port, raise_cancel)
         return Abort.FAILED
 
     task = current_task()
     while not operation.settled() and (leaving is None or leaving.has_patience):
         port.register(operation.key, _Sleeper(task))
-        await wait_task_rescheduled(abort)
+        try:
+            await wait_task_rescheduled(abort)
+        except BaseException as cancelled:
+            annotate(operation, cancelled)
+            operation.close()
+            raise
     if leaving is None:
         return operation.result()
     leaving.scope.cancel()
@@ -157,7 +167,7 @@ async def _watch(operation: _core.Operation, port: _core.Port) -> None:
 
 
 class _Leaving:
-    """A wait that was cancelled: tells Rust, and rings for the wait when Rust has had its time."""
+    """A wait that was cancelled, and told: rings for the wait when Rust has had its time."""
 
     __slots__ = ("has_patience", "key", "port", "raise_cancel", "scope")
 
@@ -167,7 +177,6 @@ class _Leaving:
         self.raise_cancel = raise_cancel
         self.scope = trio.CancelScope()
         self.has_patience = True
-        operation.cancel()
         try:
             trio.lowlevel.spawn_system_task(self._count, name="labtether cancel timeout")
         except (RuntimeError, trio.TrioInternalError):

@@ -219,6 +219,12 @@ impl Port {
         drop(dismissed);
     }
 
+    /// Nobody waits for `key` any more: who rings for it rings for nothing.
+    #[pyo3(name = "forget")]
+    fn forget_wait(&self, key: u64) {
+        self.forget(key);
+    }
+
     /// Rings for wait `key`, as Rust would.
     fn ring(&self, key: u64) {
         self.shared.ring(key);
