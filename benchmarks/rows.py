@@ -2,40 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One way of doing it. `key` names it to worker.py; None: the C program."""
-
-    name: str
-    key: str | None
-    reach: str = ""
-    needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Row:
-    """Subjects that are compared with each other: the first is what the others are divided by."""
-
-    key: str
-    title: str
-    subjects: tuple[Subject, ...]
-    each: int
-    unit: str = "query"
-    line: str | None = None
-    mode: str = "echo"
-    rounds: float = 1.0
-    cpu_per: int | None = 100_000
-    against: tuple[tuple[str, str, str], ...] = ()
-    notes: tuple[str, ...] = field(default=())
-
+from row import FAST, SERIAL, TRIO, UVLOOP, Row, Subject
+from rows_together import rows_together
 
 LIMIT = Subject("limit: blocking loop in C", None)
-UVLOOP, TRIO, SERIAL = ("uvloop",), ("trio",), ("serial",)
-FAST = ("serial_asyncio_fast",)
-
 TIMEOUTS = (
     "Timeouts: labtether's own 5 s is always on; pyserial's 5 s too; the other peers have one where their name says so."
 )
@@ -161,4 +131,5 @@ def rows() -> list[Row]:
                 ("tcp", Subject("asyncio streams", "messages-streams")),
             )
         ),
+        *rows_together(),
     ]

@@ -16,7 +16,8 @@ from typing import Any
 
 from instruments import Native, NoCompiler
 from rounds import Measured, interleave
-from rows import Row, Subject, rows
+from row import Row, Subject
+from rows import rows
 
 WORKER = str(Path(__file__).parent / "worker.py")
 PACKAGES = ("labtether", "anyio", "pyserial", "pyserial-asyncio-fast", "trio", "uvloop")
@@ -112,7 +113,7 @@ def lacks(subject: Subject) -> str:
 def table(row: Row, measured: Measured) -> dict[str, Any]:
     """Print the row; the same as data."""
     base = row.subjects[0].name
-    rate = row.unit == "message"
+    rate = row.unit in ("message", "item")
     head = ["", f"x {base.split(':')[0]}", "k/s" if rate else "median us", *([] if rate else ["p99 us"])]
     head += [f"CPU s / {row.cpu_per:,}".replace(",", " ")] if row.cpu_per else []
     lines = [[*head, "reach"]]

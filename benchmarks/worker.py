@@ -11,6 +11,10 @@ from collections.abc import Callable
 from functools import partial
 
 from cancels import cancel_bare, cancel_subject
+from channels import CHANNELS
+from children import CHILDREN
+from executors import POOLS, map_burst, submit, submit_burst
+from locks import LOCKS
 from messages import messages_blocking, messages_streams, messages_subject
 from no_ops import NO_OPS, no_op, no_op_gather
 from protocol import RUNNERS
@@ -37,6 +41,12 @@ SUBJECTS: dict[str, Callable[..., None]] = {
     },
     **{f"no_op-{which}": partial(no_op, which) for which in NO_OPS},
     **{f"no_op_gather-{which}": partial(no_op_gather, which) for which in NO_OPS},
+    **CHILDREN,
+    **LOCKS,
+    **CHANNELS,
+    **{f"submit-{which}": partial(submit, which) for which in POOLS},
+    **{f"submit_burst-{which}": partial(submit_burst, which) for which in POOLS},
+    **{f"map_burst-{which}": partial(map_burst, which) for which in POOLS},
 }
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ async fn a_panic_is_a_failure_with_its_childs_name() {
 
 #[tokio::test]
 async fn where_children_are_strangers_one_failure_leaves_the_others_alone() {
-    let nursery = open(Rules { together: false, ..Rules::default() });
+    let nursery = open(Rules { stays: false, together: false, ..Rules::default() });
     nursery.spawn("careless", async { panic!("not mine") }, None).unwrap();
     let (clock, done) = (nursery.clock().clone(), Arc::new(AtomicUsize::new(0)));
     let finish = done.clone();
@@ -159,7 +159,7 @@ async fn a_deadline_cancels_and_the_outcome_says_so() {
     tokio::spawn(driver);
     let census = Census::new(&clock);
     let deadline = clock.now() + Duration::from_secs(600);
-    let rules = Rules { deadline, grace: ms(10), together: true };
+    let rules = Rules { deadline, grace: ms(10), stays: false, together: true };
     let (nursery, supervisor) = Nursery::open("run", &clock, &census, None, rules);
     tokio::spawn(supervisor.run());
     nursery.spawn("slow", pending(), None).unwrap();

@@ -88,6 +88,9 @@ async def from_callback(register: Callable[[Callback], Any]) -> Any:
 def _undo_of(registration: Any) -> Callable[[], Any] | None:
     if registration is None:
         return None
+    if inspect.iscoroutine(registration):
+        registration.close()
+        raise TypeError("register is a plain function that hands the callback to the API, not an async one")
     for undo in (registration, *(getattr(registration, method, None) for method in ("cancel", "close", "dispose"))):
         if callable(undo):
             return cast("Callable[[], Any]", undo)

@@ -32,6 +32,7 @@ _wire._cache.clear()  # type: ignore[attr-defined]
 
 _lock = threading.Lock()
 _clerk: threading.Thread | None = None
+_registered: set[str] = set()
 
 
 def ensure_started() -> None:
@@ -43,17 +44,29 @@ def ensure_started() -> None:
         if _is_started():
             return
         _core.start()
-        # Runs before any pool or thread is joined, so a thread that is blocked in a query is let go first.
-        threading._register_atexit(_end)  # type: ignore[attr-defined]
-        atexit.register(_end_for_good)
-        os.register_at_fork(
-            before=_core.before_fork,
-            after_in_parent=_core.after_fork_in_parent,
-            after_in_child=_core.after_fork_in_child,
-        )
+        _register()
         clerk = threading.Thread(target=_write_log, name="labtether clerk", daemon=True)
         clerk.start()
         _clerk = clerk
+
+
+def _register() -> None:
+    """Once, also where Ctrl-C came in the middle of a first attempt to start."""
+    # Runs before any pool or thread is joined, so a thread that is blocked in a query is let go first.
+    for name, register in (
+        ("threads", lambda: threading._register_atexit(_end)),  # type: ignore[attr-defined]
+        ("exit", lambda: atexit.register(_end_for_good)),
+        ("fork", _register_fork),
+    ):
+        if name not in _registered:
+            _registered.add(name)
+            register()
+
+
+def _register_fork() -> None:
+    os.register_at_fork(
+        before=_core.before_fork, after_in_parent=_core.after_fork_in_parent, after_in_child=_core.after_fork_in_child
+    )
 
 
 def _end_for_good() -> None:

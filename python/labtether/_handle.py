@@ -28,7 +28,7 @@ _making = threading.Lock()
 class Handle(Strand, Generic[T]):
     """A child of a nursery. It keeps its outcome after its nursery has ended; its work never outlives the nursery."""
 
-    __slots__ = ("_cancel", "_event", "_nursery", "_outcome", "_reason", "_starting")
+    __slots__ = ("_cancel", "_event", "_nursery", "_ordinary", "_outcome", "_reason", "_starting")
 
     _outcome: Outcome[T] | None
 
@@ -41,6 +41,8 @@ class Handle(Strand, Generic[T]):
         """Made for the first who waits."""
         self._cancel: Callable[[], None] | None = None
         """Cancels the task; None before it has one, and after its end."""
+        self._ordinary = False
+        """Whether the nursery counts it among those that end first."""
         self._starting = False
         """Whether its failure belongs to who starts it, and not to the nursery."""
 
@@ -64,7 +66,11 @@ class Handle(Strand, Generic[T]):
         from labtether._keeping import work_of
 
         self._starting = True
-        await self._run(work_of(async_fn, args, {"task_status": _Status(self, task_status)}))
+        with anyio.CancelScope() as scope:
+            self._cancel = scope.cancel
+            await self._run(work_of(async_fn, args, {"task_status": _Status(self, task_status)}))
+        if scope.cancelled_caught and self._starting:
+            raise anyio.TaskCancelled(self._why())
 
     def _abandon(self) -> None:
         """It was never begun, or was destroyed."""

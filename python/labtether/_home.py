@@ -48,6 +48,11 @@ class Home:
         self._posted.append(act)
         self.port.ring(self._key)
 
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether nothing was posted that is still to be done."""
+        return not self._posted
+
     def catch_up(self) -> None:
         """Do what was posted."""
         while self._posted:

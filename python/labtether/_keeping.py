@@ -4,11 +4,12 @@ until it is their turn."""
 from __future__ import annotations
 
 import inspect
+import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import CoroutineType, FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
@@ -16,8 +17,6 @@ from labtether import _core
 from labtether._checks import check_name
 from labtether._errors import CleanupTimeout, LinkError
 from labtether._handle import Handle
-from labtether._log import stays_log
-from labtether._time import sleep
 
 if TYPE_CHECKING:
     from labtether._nursery import Nursery
@@ -69,13 +68,12 @@ async def _awaiting(work: Any) -> Any:
 class Keeping:
     """See the module."""
 
-    __slots__ = ("_hosts", "_nursery", "_services", "_watch", "born", "group")
+    __slots__ = ("_hosts", "_nursery", "_services", "born", "group")
 
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
         self._services: list[Handle[Any]] = []
         self._hosts: list[_Host] = []
-        self._watch: anyio.CancelScope | None = None
         self.group = anyio.create_task_group()
         self.born = time.monotonic()
 
@@ -109,39 +107,49 @@ class Keeping:
         host = _Host(handle)
         self._hosts.append(host)
         self._nursery._live[handle] = None
+        self.group.create_task(host.run(cm), name=handle._name)
         try:
-            value: T = await self.group.start(host.run, cm, name=handle._name)
+            await host.entered.wait()
         except BaseException:
-            if host in self._hosts:
-                self._hosts.remove(host)
-            handle._abandon()
+            # Cancelled, maybe in the very instant in which it was entered: nobody would know of it.
+            host.give_up()
+            with anyio.CancelScope(shield=True):
+                await surely(handle._done)
             raise
-        return value
+        finally:
+            if handle.done and host in self._hosts:
+                self._hosts.remove(host)
+        return cast("T", host.value())
 
-    def watch(self) -> None:
-        """The nursery was told to stop: if it has not in a while, the log says who goes on."""
-        if self._watch is None:
-            self._watch = anyio.CancelScope(shield=True)
-            self.group.create_task(_within(self._watch, self._say_who_stays()), name="labtether watch")
-
-    async def _say_who_stays(self) -> None:
-        await sleep(_core.CANCEL_TIMEOUT)
-        stays_log(self._nursery, _core.CANCEL_TIMEOUT)
-
-    async def close(self, ending: BaseException | None) -> None:
-        """End the services, then leave what was entered, in reverse. Cannot be cut short; each has its own time."""
-        # What fails from now on starts no watch any more.
-        self._watch = self._watch or anyio.CancelScope()
-        self._watch.cancel()
+    async def close(self, ending: BaseException | None) -> BaseException | None:
+        """End the services, then leave what was entered, in reverse. Cannot be cut short; each has its own time.
+        A cancellation that came meanwhile (asyncio's own passes shields), for afterwards."""
+        interrupt: BaseException | None = None
         with anyio.CancelScope(shield=True):
             for service in self._services:
                 service._reason = service._reason or "the ordinary children have ended"
                 service._cancel_now()
             for service in self._services:
-                await service._done.wait()
+                interrupt = await surely(service._done) or interrupt
             error = ending if isinstance(ending, Exception) else None
             while self._hosts:
-                await self._hosts.pop().leave(error)
+                host = self._hosts.pop()
+                host.leave(error)
+                interrupt = await surely(host.handle._done) or interrupt
+        return interrupt
+
+
+async def surely(event: _core.Event) -> BaseException | None:
+    """Wait for `event`, whatever comes: what came, to be raised afterwards."""
+    interrupt: BaseException | None = None
+    while not event.is_set():
+        try:
+            await event.wait()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            interrupt = error
+    return interrupt
 
 
 async def _within(scope: anyio.CancelScope, run: Coroutine[Any, Any, None]) -> None:
@@ -152,34 +160,54 @@ async def _within(scope: anyio.CancelScope, run: Coroutine[Any, Any, None]) -> N
 class _Host:
     """The task in which one context manager is entered and left: cancel scopes nest by task."""
 
-    __slots__ = ("_closing", "_ending", "_shield", "_value", "handle")
+    __slots__ = ("_closing", "_ending", "_error", "_scope", "_value", "entered", "handle")
 
     def __init__(self, handle: Handle[None]) -> None:
         self.handle = handle
+        self.entered = _core.Event(f"the entering of {handle._name}")
+        """Set when it was entered, or could not be."""
         self._closing = _core.Event(f"the end of {handle._name}")
         self._ending: Exception | None = None
-        self._shield = anyio.CancelScope()
+        self._error: BaseException | None = None
         self._value: Any = None
+        self._scope = anyio.CancelScope(shield=True)
 
     def detail(self) -> str | None:
         """What was entered, in its own words."""
         return None if self._value is None else repr(self._value)
 
-    async def run(self, cm: AbstractAsyncContextManager[Any], *, task_status: anyio.abc.TaskStatus[Any]) -> None:
-        handle = self.handle
-        handle._starting = True
-        await handle._run(self._hosted(cm, task_status))
-
-    async def _hosted(self, cm: AbstractAsyncContextManager[Any], task_status: anyio.abc.TaskStatus[Any]) -> None:
+    def value(self) -> Any:
+        """What entering gave. Raises what it raised."""
+        error, self._error = self._error, None
+        if error is None:
+            return self._value
         try:
-            with self._shield:
+            raise error
+        finally:
+            del error
+
+    async def run(self, cm: AbstractAsyncContextManager[Any]) -> None:
+        """The task. What goes wrong in entering is for who enters, and no failure of the nursery."""
+        self.handle._starting = True
+        self.handle._cancel = self._scope.cancel
+        try:
+            await self.handle._run(self._hosted(cm))
+        except Exception as error:
+            if not self.handle._starting:
+                raise
+            self._error = error
+        finally:
+            self.entered.set()
+
+    async def _hosted(self, cm: AbstractAsyncContextManager[Any]) -> None:
+        try:
+            with self._scope:
                 async with cm as value:
-                    self._shield.shield = True
+                    self._value = value
                     self.handle._starting = False
                     self.handle._cancel = self._close_now
-                    self._value = value
                     lost = _watched(value, self._closing)
-                    task_status.started(value)
+                    self.entered.set()
                     await self._closing.wait()
                     if (error := lost()) is not None:
                         raise error
@@ -189,9 +217,14 @@ class _Host:
             if not _is_only(error, self._ending):
                 raise
         finally:
-            self._ending = None
-            self._value = None
-        if self._shield.cancelled_caught and self.handle._starting is False:
+            self._ending = self._value = None
+        if self._scope.cancelled_caught:
+            self._was_cut_short()
+
+    def _was_cut_short(self) -> None:
+        if self.handle._starting:
+            raise anyio.TaskCancelled(self.handle._why())
+        if self._scope.deadline < math.inf:
             name = self.handle._name
             stuck = CleanupTimeout(f"{name} did not close within {CLOSING:g} s", stuck=[name])
             stuck.add_note(f"labtether: the tree:\n{self.handle._nursery.tree()}")
@@ -200,21 +233,33 @@ class _Host:
     def _close_now(self) -> None:
         self._closing.set()
 
-    async def leave(self, ending: Exception | None) -> None:
-        """Have it left, and wait until it was."""
-        self._ending = ending
-        self._shield.deadline = anyio.current_time() + CLOSING
+    def give_up(self) -> None:
+        """Nobody wants it any more: it is left, or not entered at all."""
         self._closing.set()
-        await self.handle._done.wait()
+        if self.handle._starting:
+            self._scope.cancel()
+
+    def leave(self, ending: Exception | None) -> None:
+        """Have it left, because the nursery ends, with `ending` if that is a failure."""
+        self._ending = ending
+        self._scope.deadline = anyio.current_time() + CLOSING
+        self._closing.set()
 
 
 def _is_only(error: BaseException, ending: BaseException | None) -> bool:
-    """Whether `error` is what the block was ended with, maybe wrapped by task groups on its way."""
-    if ending is None or error is ending:
-        return error is ending
+    """Whether `error` is what the block was ended with, maybe wrapped or regrouped by task groups on its way."""
+    if ending is None:
+        return False
+    known = {id(leaf) for leaf in _leaves(ending)}
+    return all(id(leaf) in known for leaf in _leaves(error))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        return error.split(lambda one: one is ending)[1] is None
-    return False
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
 
 
 def _watched(value: Any, closing: _core.Event) -> Callable[[], LinkError | None]:

@@ -18,13 +18,15 @@ import anyio
 
 from labtether import _core
 from labtether._checks import check_name, check_seconds
-from labtether._ending import left, parted
+from labtether._ending import end_rust, left, parted
 from labtether._engine import ensure_started
 from labtether._errors import CleanupTimeout, ScopeClosed
+from labtether._gate import Gate
 from labtether._handle import Handle
 from labtether._home import Home
 from labtether._keeping import Keeping, name_of, work_of
-from labtether._log import nursery_log
+from labtether._log import nursery_log, stays_log
+from labtether._outcome import Failed
 from labtether._strand import Strand, current_strand
 from labtether._sync import Event
 
@@ -41,7 +43,7 @@ _innermost: ContextVar[Nursery | None] = ContextVar("labtether nursery", default
 def innermost() -> Nursery | None:
     """The nursery around the code that runs, if it is still open."""
     nursery = _innermost.get()
-    return nursery if nursery is not None and not nursery._over else None
+    return nursery if nursery is not None and nursery._gate.is_open else None
 
 
 def open_nursery(name: str = "nursery", *, timeout: float | None = None) -> Nursery:
@@ -71,12 +73,13 @@ class Nursery:
         "_cancelled_class",
         "_children",
         "_context",
+        "_ended",
+        "_gate",
         "_home",
         "_keeping",
         "_live",
         "_name",
         "_opener",
-        "_over",
         "_stopping",
         "_supervisor",
         "_threads",
@@ -95,7 +98,8 @@ class Nursery:
         self._live: dict[Handle[Any], None] = {}
         self._timed_out: TimeoutError | None = None
         self._stopping = Event(f"the stop of {name}")
-        self._over = True
+        self._gate = Gate()
+        self._ended = False
         self._opener: Strand | None = None
         self._threads: list[Any] = []
         """Workers that were given up and may still run."""
@@ -138,7 +142,7 @@ class Nursery:
             self._opener._nurseries = (*self._opener._nurseries, weakref.ref(self))
         self._token = _innermost.set(self)
         self._context = copy_context()
-        self._over = False
+        self._gate.is_open = True
         _open.add(self)
         self._rung()
         return self
@@ -148,13 +152,13 @@ class Nursery:
     ) -> bool:
         if error is not None:
             self._body_failed(error)
-        self._home.catch_up()
+        self._gate.leave(self._home)
         ending = await left(self._children, error)
-        self._over = True
+        self._gate.close()
         errors, cancellation = parted(ending, self._cancelled_class)
         try:
-            interrupt, rust = await self._end_rust(ending)
-            await self._keeping.close(ending)
+            interrupt, rust = await end_rust(self._supervisor, self._name, ending)
+            interrupt = await self._keeping.close(ending) or interrupt
         finally:
             self._leave()
         # What failed stays out of the outer group, which has only to know whether it is being cancelled.
@@ -175,28 +179,11 @@ class Nursery:
     def __enter__(self) -> None:
         raise TypeError("a nursery waits for its children when it is left: use `async with`")
 
-    def __exit__(self, *_: object) -> None:
-        raise TypeError("a nursery is left with `async with`")
-
-    async def _end_rust(self, ending: BaseException | None) -> tuple[BaseException | None, list[BaseException]]:
-        """Wait for the Rust children: they are ordinary ones. What cut the wait short, and what failed among them."""
-        interrupt: BaseException | None = None
-        if ending is not None:
-            self._supervisor.cancel(f"{type(ending).__name__} in {self._name}", 0.0)
-        self._supervisor.close()
-        try:
-            rows = await self._supervisor.ended()
-        except BaseException as error:
-            interrupt = error
-            self._supervisor.cancel("the scope around it was cancelled", 0.0)
-            with anyio.CancelScope(shield=True):
-                rows = await self._supervisor.ended()
-        for child, failure in rows:
-            failure.add_note(f"labtether: in the Rust child {child!r} of nursery {self._name!r}")
-        return interrupt, [failure for _, failure in rows]
+    __exit__ = __enter__
 
     def _leave(self) -> None:
-        self._over = True
+        self._gate.close()
+        self._ended = True
         self._home.leave()
         _open.discard(self)
         try:
@@ -245,7 +232,7 @@ class Nursery:
         self._check_open(handle._name)
         work = work_of(async_fn, args, {})
         try:
-            self._live[handle] = None
+            self._admit(handle)
             if self._home.is_here():
                 self._spawn(handle, work)
             else:
@@ -267,12 +254,17 @@ class Nursery:
         handle: Handle[Any] = Handle(name_of(async_fn, name), self)
         self._check_open(handle._name)
         self._check_home("start()")
-        self._live[handle] = None
+        self._admit(handle)
         try:
             return await self._children.start(handle._run_starting, async_fn, args, name=handle._name)
-        except BaseException:
-            handle._abandon()
+        except self._cancelled_class:
+            # anyio drops what the child raised when it was cancelled with this wait.
+            if isinstance(handle._outcome, Failed):
+                raise handle._outcome.error from None
             raise
+        finally:
+            if handle._starting:
+                handle._abandon()
 
     def service(
         self, async_fn: Callable[..., Coroutine[Any, Any, T]], *args: Any, name: str | None = None
@@ -310,10 +302,11 @@ class Nursery:
         """
         patience = check_seconds(grace, "grace") or 0.0
         self._check_entered()
-        self._supervisor.cancel(reason or f"nursery {self._name} was cancelled", patience)
-        self._stopping.set()
-        if patience == 0.0:
-            self._home.do(self._rung)
+        if not self._ended:
+            self._supervisor.cancel(reason or f"nursery {self._name} was cancelled", patience)
+            self._stopping.set()
+            if patience == 0.0:
+                self._home.do(self._rung)
 
     def tree(self) -> Any:
         """Who is alive in it: tasks, links, Rust work, with ages and situations; `str()`, `.to_dict()`, HTML."""
@@ -329,9 +322,15 @@ class Nursery:
             raise RuntimeError(f"nursery {self._name!r} has not been entered: async with lt.open_nursery(...)")
 
     def _check_open(self, child: str) -> None:
-        if self._over:
+        if not self._gate.is_open:
             state = "has ended" if hasattr(self, "_supervisor") else "has not been entered"
             raise ScopeClosed(f"{child} cannot start: nursery {self._name!r} {state}")
+
+    def _admit(self, handle: Handle[Any]) -> None:
+        if not self._gate.admit():
+            self._check_open(handle._name)
+        handle._ordinary = True
+        self._live[handle] = None
 
     def _check_home(self, method: str) -> None:
         if not self._home.is_here():
@@ -339,25 +338,29 @@ class Nursery:
                 f"{method} of nursery {self._name!r} was called outside its event loop; start_soon() may be"
             )
 
+    def _look_late(self) -> None:
+        """It was told to stop: if it has not in a while, the log says who goes on."""
+        if self._supervisor.overdue(self._home.port):
+            stays_log(self, _core.CANCEL_TIMEOUT)
+
     def _rung(self) -> None:
         """Called in the loop, when something was posted or the supervisor wants to end."""
         self._home.catch_up()
-        reason = None if self._over else self._supervisor.enforced(self._home.port)
+        if self.reason is not None:
+            self._look_late()
+        reason = self._supervisor.enforced(self._home.port) if self._gate.is_open else None
         if reason is not None and not self._children.cancel_scope.cancel_called:
             self._stopping.set()
-            self._keeping.watch()
+            self._look_late()
             self._children.cancel_scope.cancel(reason)
 
     def _spawn(self, handle: Handle[T], work: Coroutine[Any, Any, T]) -> None:
-        if self._over:
-            # Posted from elsewhere, and too late.
-            work.close()
-            handle._abandon()
-            return
         handle._cancel = self._children.create_task(handle._run(work), name=handle._name).cancel
 
     def _child_ended(self, handle: Handle[Any]) -> None:
         self._live.pop(handle, None)
+        if handle._ordinary:
+            self._gate.gone(self._home)
         if self._opener is not None and handle._effects:
             self._opener._add_effects(*handle._effects)
 
@@ -369,19 +372,19 @@ class Nursery:
         nursery_log(self, handle, error)
         self._supervisor.cancel(f"{handle._name} failed", 0.0)
         self._stopping.set()
-        self._keeping.watch()
+        self._look_late()
 
     def _body_failed(self, error: BaseException) -> None:
         cancelled = isinstance(error, self._cancelled_class)
         reason = "the scope around it was cancelled" if cancelled else "its block failed"
         self._supervisor.cancel(reason, 0.0)
         self._stopping.set()
-        self._keeping.watch()
+        self._look_late()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_supervisor"):
             state = "not entered"
-        elif self._over:
+        elif not self._gate.is_open:
             state = "ended"
         else:
             state = f"{len(self._live)} child{'' if len(self._live) == 1 else 'ren'}"

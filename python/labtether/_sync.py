@@ -6,6 +6,7 @@ Who holds is the task or the thread that took; what it holds is let go of when i
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
@@ -93,12 +94,13 @@ class _Block(_Named):
     __slots__ = ()
 
     def __aenter__(self) -> _core.Operation:
-        return self._places.enter()
+        # The frame is the block: unique while it lasts, and the same when it is torn down by somebody else.
+        return self._places.enter(id(sys._getframe(1)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._places.leave(kind is GeneratorExit)
+        self._places.leave(id(sys._getframe(1)))
 
     @property
     def sync(self) -> SyncBlock:
@@ -113,22 +115,39 @@ class _Block(_Named):
 class SyncBlock:
     """A lock or a semaphore for plain threads."""
 
-    __slots__ = ("_of", "_places")
+    __slots__ = ("_inside", "_of", "_places")
 
     def __init__(self, places: _core.Places, of: object) -> None:
         self._places = places
         self._of = of
+        self._inside = 0
 
     def __enter__(self) -> None:
-        block(self._enter)
+        self._inside += 1
+        try:
+            block(self._enter)
+        except BaseException:
+            # Ctrl-C, maybe in the instant after it was taken.
+            self._abandon()
+            raise
 
     async def _enter(self) -> None:
-        await self._places.enter()
+        await self._places.enter(id(self))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._places.leave(kind is GeneratorExit)
+        self._places.leave(id(self))
+        self._inside -= 1
+
+    def __del__(self) -> None:
+        # Interrupted on the way into its block, or out of it.
+        while getattr(self, "_inside", 0) > 0:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        self._inside -= 1
+        self._places.abandon(id(self))
 
     def __repr__(self) -> str:
         return repr(self._of).replace(" ", ".sync ", 1)

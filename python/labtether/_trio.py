@@ -20,9 +20,25 @@ from trio.lowlevel import (
 from labtether import _core
 from labtether._await import annotate
 
-__all__ = ["in_trio_task", "running_port", "wait"]
+__all__ = ["in_trio_task", "running_port", "wait", "watch_ends"]
 
 _port: RunVar[_core.Port | None] = RunVar("labtether port")
+
+
+class _Ends(trio.abc.Instrument):
+    """Tells when a task has ended: the main one is in a cycle, and would be known to have gone only when that is
+    collected."""
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        _core.task_ended(task)
+
+
+_ends = _Ends()
+
+
+def watch_ends() -> None:
+    """From now on this run tells when its tasks end. Any number of times."""
+    trio.lowlevel.add_instrument(_ends)
 
 
 class _Sleeper:

@@ -50,6 +50,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(living::census, module)?)?;
     module.add_function(wrap_pyfunction!(owner::who, module)?)?;
     module.add_function(wrap_pyfunction!(owner::let_go, module)?)?;
+    module.add_function(wrap_pyfunction!(owner::task_ended, module)?)?;
     module.add_function(wrap_pyfunction!(owner::loop_closed, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::sleep, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::sleep_until, module)?)?;

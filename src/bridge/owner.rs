@@ -116,10 +116,11 @@ fn of_task(task: &Bound<'_, PyAny>) -> PyResult<Owner> {
         rows.by_task.insert(key, row);
         rows.tasks.insert(owner, key);
     }
-    // asyncio's tell when they are done; a trio task, and one that is destroyed before it is done, goes when it is collected.
-    if let Ok(add) = task.getattr(intern!(py, "add_done_callback")) {
-        add.call1((end,))?;
-    }
+    // asyncio's tell when they are done, trio tells; one that is destroyed before it is done goes when it is collected.
+    match task.getattr(intern!(py, "add_done_callback")) {
+        Ok(add) => add.call1((end,))?,
+        Err(_) => py.import("labtether._trio")?.call_method0(intern!(py, "watch_ends"))?,
+    };
     Ok(owner)
 }
 
@@ -147,12 +148,19 @@ impl End {
 /// The task that runs has done its part: what it holds is let go of now.
 #[pyfunction]
 pub(super) fn let_go(py: Python<'_>) -> PyResult<()> {
-    let Some(task) = current_task(py)? else { return Ok(()) };
+    if let Some(task) = current_task(py)? {
+        task_ended(py, &task);
+    }
+    Ok(())
+}
+
+/// `task` has ended.
+#[pyfunction]
+pub(super) fn task_ended(py: Python<'_>, task: &Bound<'_, PyAny>) {
     let known = rows().by_task.get(&(task.as_ptr() as usize)).map(|row| row.owner);
     if let Some(owner) = known {
         ended(py, owner);
     }
-    Ok(())
 }
 
 /// A loop was closed: its tasks will never run again.

@@ -1,6 +1,6 @@
 //! Locks, semaphores and slots as Python sees them: who asks is who runs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -13,7 +13,7 @@ use super::port::locally;
 use super::work::{Value, Verdict, Work};
 use crate::clock::{Clock, Moment};
 use crate::sync::Trouble;
-use crate::sync::board::Want;
+use crate::sync::board::{Block, Want};
 use crate::sync::places::{Hold, Places, Wait};
 
 /// What becomes of a place that was waited for: kept for the block, or put where its taker finds it.
@@ -43,21 +43,21 @@ impl Work for Waiting {
 }
 
 /// A holder or a waiter: who, which place or None, for how many seconds, how often.
-type Row = (String, Option<String>, f64, u32);
+type Row = (String, Option<String>, f64, usize);
 
 /// See the module.
 #[pyclass(frozen, weakref, name = "Places", module = "labtether._core")]
 pub(super) struct PyPlaces(Arc<Places>);
 
 impl PyPlaces {
-    fn operation(&self, verb: &'static str, want: Want, arrive: Arrive) -> Operation {
+    fn operation(&self, verb: &'static str, want: Want, block: Block, arrive: Arrive) -> Operation {
         let places = self.0.clone();
         Operation::new(
             Label::of(verb, self.0.name()),
             true,
             Box::new(move || {
                 let owner = Python::attach(current_or_thread).map_err(|_| Trouble::Cancelled)?;
-                let wait = places.take(owner, want)?;
+                let wait = places.take(owner, want, block)?;
                 Ok(Box::new(Waiting { wait, arrive: Some(arrive) }) as Box<dyn Work>)
             }),
         )
@@ -92,27 +92,26 @@ impl PyPlaces {
         PyPlaces(Places::slots(board(), name, names.iter().map(|name| Arc::from(name.as_str())).collect()))
     }
 
-    /// Takes a place for who runs, until it leaves or ends.
-    fn enter(&self) -> Operation {
+    /// Takes a place for `block` of who runs, until that is left or who runs ends.
+    fn enter(&self, block: Block) -> Operation {
         let keep = |hold: Hold, _since| {
             hold.keep();
             None
         };
-        self.operation("taking", Want::Any, Box::new(keep))
+        self.operation("taking", Want::Any, block, Box::new(keep))
     }
 
-    /// Who runs leaves its block. `destroyed`: the block is being torn down.
-    fn leave(&self, py: Python<'_>, destroyed: bool) -> PyResult<()> {
+    /// `block` is left.
+    fn leave(&self, py: Python<'_>, block: Block) -> PyResult<()> {
         let owner = current_or_thread(py)?;
-        locally(py, || self.0.leave(owner, destroyed))?.map_err(|trouble| {
+        locally(py, || self.0.leave(owner, block))?.map_err(|trouble| {
             PyRuntimeError::new_err(format!("{trouble}: {} left it, and does not hold it", name(py, owner)))
         })
     }
 
-    /// Takes a place for who runs, if one is free.
-    fn enter_now(&self, py: Python<'_>) -> PyResult<bool> {
-        let hold = self.0.take_now(current_or_thread(py)?, Want::Any);
-        Ok(hold.map(Hold::keep).is_some())
+    /// `block` will not be left any more.
+    fn abandon(&self, py: Python<'_>, block: Block) -> PyResult<()> {
+        locally(py, || self.0.abandon(block))
     }
 
     /// A place still to be taken: any, or the one of that name.
@@ -130,7 +129,7 @@ impl PyPlaces {
             (name(py, owner), place.map(ToString::to_string), now.since(since).as_secs_f64(), depth)
         };
         let holders = view.holders.iter();
-        let holders = holders.map(|held| row(held.owner, self.0.place(held.place), held.since, held.depth));
+        let holders = holders.map(|held| row(held.owner, self.0.place(held.place), held.since, held.blocks.len()));
         let waiters = view.waiters.iter().map(|&(owner, want, since)| {
             let place = match want {
                 Want::This(place) => self.0.place(place),
@@ -152,6 +151,8 @@ impl PyPlaces {
 struct Inside {
     hold: Option<Hold>,
     waited: f64,
+    /// Alive while somebody waits for it.
+    entering: Weak<()>,
 }
 
 /// One place of some slots, for one block.
@@ -170,7 +171,7 @@ impl Taking {
     fn put(inside: &Mutex<Inside>, hold: Hold, since: Option<Moment>) -> Option<Arc<str>> {
         let name = hold.name().cloned();
         let waited = since.map_or(0.0, |since| Clock::real().now().since(since).as_secs_f64());
-        let before = std::mem::replace(&mut *lock(inside), Inside { hold: Some(hold), waited });
+        let before = std::mem::replace(&mut *lock(inside), Inside { hold: Some(hold), waited, entering: Weak::new() });
         drop(before);
         name
     }
@@ -180,18 +181,23 @@ impl Taking {
 impl Taking {
     /// Takes the place; its name is the value.
     fn enter(&self) -> PyResult<Operation> {
-        if lock(&self.inside).hold.is_some() {
-            return Err(PyRuntimeError::new_err("this place has been taken already; call take() again"));
-        }
+        let entering = {
+            let mut inside = lock(&self.inside);
+            if inside.hold.is_some() || inside.entering.strong_count() > 0 {
+                return Err(PyRuntimeError::new_err(
+                    "this place has been taken already, or is waited for; call take() again",
+                ));
+            }
+            let entering = Arc::new(());
+            inside.entering = Arc::downgrade(&entering);
+            entering
+        };
         let inside = self.inside.clone();
-        let arrive = move |hold, since| Taking::put(&inside, hold, since);
-        Ok(self.places.get().operation("taking a place of", self.want, Box::new(arrive)))
-    }
-
-    /// Takes the place if it is free: its name, or None.
-    fn enter_now(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let hold = self.places.get().0.take_now(current_or_thread(py)?, self.want);
-        Ok(hold.and_then(|hold| Taking::put(&self.inside, hold, None)).map(|name| name.to_string()))
+        let arrive = move |hold, since| {
+            drop(entering);
+            Taking::put(&inside, hold, since)
+        };
+        Ok(self.places.get().operation("taking a place of", self.want, 0, Box::new(arrive)))
     }
 
     /// Gives it back. Does nothing if it was not taken.

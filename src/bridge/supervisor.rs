@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use super::errors::to_python;
 use super::label::Label;
-use super::operation::Operation;
+use super::operation::{CANCEL_TIMEOUT, Operation};
 use super::port::Port;
 use super::values::span;
 use super::work::{Value, Verdict, Work};
@@ -36,6 +36,8 @@ pub(super) struct Supervisor {
     nursery: Nursery,
     key: u64,
     enforced: Mutex<Option<Wait<Arc<str>>>>,
+    /// Set once it was told to stop; empty inside once that was said.
+    overdue: Mutex<Option<Option<Wait<()>>>>,
     /// Set when its own task has been joined: then nothing of it is left, not even in the census.
     gone: Arc<Event>,
 }
@@ -96,7 +98,7 @@ impl Supervisor {
             Some(timeout) => engine.clock().now() + span(timeout)?,
             None => Moment::NEVER,
         };
-        let rules = Rules { deadline, grace: GRACE, together: true };
+        let rules = Rules { deadline, grace: GRACE, stays: true, together: true };
         let (nursery, supervisor) = Nursery::open(name, engine.clock(), root.census(), Some(root), rules);
         let gone = Event::new();
         let (told, run) = (gone.clone(), async move {
@@ -116,7 +118,7 @@ impl Supervisor {
             // The process is ending: nothing runs, and nobody has to be waited for.
             gone.set();
         }
-        Ok(Supervisor { nursery, key: next_id(), enforced: Mutex::default(), gone })
+        Ok(Supervisor { nursery, key: next_id(), enforced: Mutex::default(), overdue: Mutex::default(), gone })
     }
 
     /// Its number in the census.
@@ -148,6 +150,24 @@ impl Supervisor {
             }
             Poll::Pending => None,
         }
+    }
+
+    /// Whether it has gone on for so long after it was told to stop that the log should have it: said once. The first call starts the time;
+    /// `port` rings when it is over.
+    fn overdue(&self, port: &Bound<'_, Port>) -> bool {
+        let mut overdue = self.overdue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(engine) = engine() else { return false };
+        let _timers = engine.place().runtime.enter();
+        let wait = overdue.get_or_insert_with(|| {
+            let (clock, until) = (engine.clock().clone(), engine.clock().now() + CANCEL_TIMEOUT);
+            Some(Box::pin(async move { clock.sleep_until(until).await }))
+        });
+        let waker = port.get().waker(self.key);
+        let over = wait.as_mut().is_some_and(|wait| wait.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+        if over {
+            *wait = None;
+        }
+        over
     }
 
     /// Why it is being cancelled, if it is.

@@ -53,7 +53,7 @@ impl Turns {
             return Ok(ask());
         }
         let owner = Python::attach(current_or_thread).map_err(|_| Trouble::Cancelled)?;
-        let waiting = is_held.then(|| self.places.wait_elsewhere(owner)).transpose()?;
+        let waiting = (is_held || need == Need::Whole).then(|| self.places.wait_elsewhere(owner)).transpose()?;
         let opens = (need == Need::Whole).then(|| (self.clone(), owner));
         Ok(Box::new(InTurn { waiting, opens, work: ask() }))
     }

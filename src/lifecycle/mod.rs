@@ -98,7 +98,7 @@ fn start() -> Result<Engine, String> {
     let runtime = RUNTIME.get_or_init(|| runtime);
     let clock = Clock::real();
     let census = Census::new(&clock);
-    let rules = Rules { deadline: Moment::NEVER, grace: Duration::from_millis(200), together: false };
+    let rules = Rules { deadline: Moment::NEVER, grace: Duration::from_millis(200), stays: false, together: false };
     let (nursery, supervisor) = Nursery::open("lifecycle", &clock, &census, None, rules);
     let place = Place { nursery, runtime: runtime.handle().clone() };
     for_ever("labtether", move || {

@@ -40,13 +40,15 @@ pub struct Rules {
     pub deadline: Moment,
     /// How long a cancelled child may take before it is dropped where it stands.
     pub grace: Duration,
+    /// Whether it ends only when it is told to, also when it is cancelled: others than Rust's live in it.
+    pub stays: bool,
     /// Whether the first failure cancels the others. The hidden root says no: one instrument's fault must not park another.
     pub together: bool,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules { deadline: Moment::NEVER, grace: Duration::from_secs(2), together: true }
+        Rules { deadline: Moment::NEVER, grace: Duration::from_secs(2), stays: false, together: true }
     }
 }
 
@@ -190,9 +192,10 @@ impl Nursery {
     pub fn cancel_after(&self, reason: &str, patience: Duration, grace: Duration) {
         let reason = Arc::from(reason);
         note(&self.0.cancelling, &reason, self.0.clock.now() + patience);
-        self.0.token.cancel();
-        // A nursery that has ended cannot be cancelled any more; that is no one's fault.
+        // Before the token, or the supervisor would think of a reason of its own. One that has ended cannot be cancelled any more; that
+        // is no one's fault.
         let _ = self.0.orders.send(Order::Cancel { reason, grace: patience + grace });
+        self.0.token.cancel();
     }
 
     /// Waits until it is being cancelled and the patience for children that are not Rust's is over: why.
@@ -260,23 +263,23 @@ enum Event {
 impl Supervisor {
     /// Supervises until the nursery is closed or cancelled and every child has ended.
     pub async fn run(mut self) -> Outcome {
-        while !(self.closing && self.children.is_empty()) {
-            match self.next().await {
-                Event::Order(Some(Order::Spawn(child))) => self.start(child),
-                Event::Order(Some(Order::Cancel { reason, grace })) => self.cancel(reason, grace),
-                // Without a handle nobody can start anything in it any more.
-                Event::Order(Some(Order::Close) | None) => self.closing = true,
-                Event::Joined(Some(joined)) => self.joined(joined),
-                Event::Joined(None) => {}
-                Event::TokenCancelled => self.cancel(Arc::from("its scope was cancelled"), self.rules.grace),
-                Event::Deadline => self.cancel(Arc::from("its deadline passed"), self.rules.grace),
-                Event::GraceOver => self.abort(),
+        loop {
+            while !(self.closing && self.children.is_empty()) {
+                let event = self.next().await;
+                self.take(event);
+            }
+            // What its last children asked for was accepted, and comes first.
+            match self.inbox.try_recv() {
+                Ok(order) => self.take(Event::Order(Some(order))),
+                Err(_) => break,
             }
         }
-        self.refuse_the_rest();
+        self.refuse_the_rest().await;
         let outcome = match self.cancelled.take() {
             _ if !self.failures.is_empty() => Outcome::Failed(std::mem::take(&mut self.failures)),
             Some((reason, _)) => Outcome::Cancelled(reason),
+            // Cancelled in the very moment of its end.
+            None if self.token.is_cancelled() => Outcome::Cancelled(Arc::from("its scope was cancelled")),
             None => Outcome::Ok,
         };
         let Supervisor { publish, alive, .. } = self;
@@ -285,15 +288,29 @@ impl Supervisor {
         outcome
     }
 
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Order(Some(Order::Spawn(child))) => self.start(child),
+            Event::Order(Some(Order::Cancel { reason, grace })) => self.cancel(reason, grace),
+            // Without a handle nobody can start anything in it any more.
+            Event::Order(Some(Order::Close) | None) => self.closing = true,
+            Event::Joined(Some(joined)) => self.joined(joined),
+            Event::Joined(None) => {}
+            Event::TokenCancelled => self.cancel(Arc::from("its scope was cancelled"), self.rules.grace),
+            Event::Deadline => self.too_late(),
+            Event::GraceOver => self.abort(),
+        }
+    }
+
     async fn next(&mut self) -> Event {
         let grace = self.cancelled.as_ref().map_or(Moment::NEVER, |(_, grace)| *grace);
         let armed = self.cancelled.is_none();
         tokio::select! {
             biased;
             joined = self.children.join_next_with_id(), if !self.children.is_empty() => Event::Joined(joined),
-            order = self.inbox.recv(), if !(self.closing && self.inbox.is_closed()) => Event::Order(order),
+            order = self.inbox.recv(), if !(self.closing && self.inbox.is_closed() && self.inbox.is_empty()) => Event::Order(order),
             () = self.token.cancelled(), if armed => Event::TokenCancelled,
-            () = self.clock.sleep_until(self.rules.deadline), if armed && self.rules.deadline != Moment::NEVER => Event::Deadline,
+            () = self.clock.sleep_until(self.rules.deadline), if self.rules.deadline != Moment::NEVER => Event::Deadline,
             () = self.clock.sleep_until(grace), if !armed && grace != Moment::NEVER => Event::GraceOver,
             () = pending() => Event::Joined(None),
         }
@@ -324,7 +341,15 @@ impl Supervisor {
             Some((first, before)) => Some((first, before.min(until))),
             None => Some((reason, until)),
         };
-        self.closing = true;
+        self.closing |= !self.rules.stays;
+    }
+
+    /// The deadline ends a longer patience too.
+    fn too_late(&mut self) {
+        self.rules.deadline = Moment::NEVER;
+        let reason = Arc::from("its deadline passed");
+        note(&self.cancelling, &reason, self.clock.now());
+        self.cancel(reason, self.rules.grace);
     }
 
     fn joined(&mut self, joined: Result<(Id, Finish), JoinError>) {
@@ -359,9 +384,10 @@ impl Supervisor {
         }
     }
 
-    fn refuse_the_rest(&mut self) {
+    async fn refuse_the_rest(&mut self) {
         self.inbox.close();
-        while let Ok(order) = self.inbox.try_recv() {
+        // Not `try_recv`: an order may be half way in.
+        while let Some(order) = self.inbox.recv().await {
             if let Order::Spawn(Child { on_end: Some(on_end), work, .. }) = order {
                 drop(work);
                 on_end(&Ended::Aborted);

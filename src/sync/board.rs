@@ -1,7 +1,7 @@
 //! The one book of who holds what and who waits for what, in this process. One mutex for all of it: a deadlock is a fact about several
 //! locks at once. It is held for a few steps at a time, never across a wait.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 
@@ -45,6 +45,9 @@ impl Kind {
     }
 }
 
+/// Which `with` block took something: a number that is its own for as long as it lasts.
+pub type Block = u64;
+
 /// Which place is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
@@ -63,8 +66,22 @@ pub struct Held {
     pub place: u32,
     /// Since when.
     pub since: Moment,
-    /// How often it was taken by its holder.
-    pub depth: u32,
+    /// The blocks in which its holder took it, the outermost first; more than one only for a lock.
+    pub blocks: Vec<Block>,
+}
+
+impl Held {
+    fn latest(&self) -> Block {
+        self.blocks.last().copied().unwrap_or_default()
+    }
+}
+
+/// What a block that is left had taken.
+pub(super) enum Left {
+    /// This, in that block.
+    Hold(u64, Block),
+    /// Something that was let go of long ago.
+    Orphan,
 }
 
 /// One who waits.
@@ -72,6 +89,7 @@ pub struct Held {
 pub(super) struct Waiting {
     pub(super) owner: Owner,
     pub(super) want: Want,
+    pub(super) block: Block,
     pub(super) since: Moment,
     pub(super) waker: Option<Waker>,
 }
@@ -89,8 +107,8 @@ pub(super) struct Resource {
     pub(super) queue: BTreeMap<u64, Waiting>,
     /// Given to one who has not looked yet: from the number of the wait to that of the hold.
     pub(super) given: HashMap<u64, u64>,
-    /// How many levels were let go of because their holder had ended; its `with` blocks may still be left, much later.
-    pub(super) orphans: u32,
+    /// Blocks that were let go of because their holder had ended; they may still be left, much later.
+    pub(super) orphans: VecDeque<Block>,
 }
 
 impl Resource {
@@ -108,6 +126,28 @@ impl Resource {
             self.returned.extend(self.unused..place);
             self.unused = place + 1;
         }
+    }
+
+    /// What is over when `block` is left by `owner`.
+    pub(super) fn left_by(&mut self, owner: Owner, block: Block) -> Option<Left> {
+        let found = |test: &dyn Fn(&Held) -> bool| {
+            // What was given and not claimed has no block yet that could be left.
+            let claimed = |hold: u64| !self.given.values().any(|given| *given == hold);
+            let held = self.holds.iter().rev().find(|(hold, held)| test(held) && claimed(**hold));
+            held.map(|(hold, held)| Left::Hold(*hold, if held.blocks.contains(&block) { block } else { held.latest() }))
+        };
+        let by_block = found(&|held| held.owner == owner && held.blocks.contains(&block))
+            .or_else(|| found(&|held| held.blocks.contains(&block)));
+        if by_block.is_some() {
+            return by_block;
+        }
+        let by_owner = found(&|held| held.owner == owner);
+        if let Some(at) = self.orphans.iter().position(|orphan| *orphan == block) {
+            self.orphans.remove(at);
+            return Some(Left::Orphan);
+        }
+        // One that was entered by another frame, as exit stacks do.
+        by_owner.or_else(|| self.orphans.pop_front().map(|_| Left::Orphan))
     }
 
     /// Who stands in the way of `want`.
@@ -156,7 +196,10 @@ impl Board {
 
     /// Tells `tied` when `owner` ends.
     pub fn tie(&self, owner: Owner, tied: Weak<dyn Tied>) {
-        self.book().owners.entry(owner).or_default().ties.push(tied);
+        let mut book = self.book();
+        let ties = &mut book.owners.entry(owner).or_default().ties;
+        ties.retain(|known| known.strong_count() > 0);
+        ties.push(tied);
     }
 
     /// `owner` has ended: everything it held goes on to the next, and it waits for nothing any more.
@@ -169,11 +212,15 @@ impl Board {
                 wakers.extend(book.leave_queue(resource, wait));
             }
             for (resource, hold) in entry.holds {
-                let levels = book.hold(resource, hold).map_or(0, |held| held.depth);
-                if let Some(resource) = book.resources.get_mut(&resource) {
-                    resource.orphans += levels;
+                if let Some(resource) = book.resources.get_mut(&resource)
+                    && let Some(held) = resource.holds.get(&hold)
+                {
+                    resource.orphans.extend(&held.blocks);
+                    // Most are never left at all: their frames have gone with their loop.
+                    let many = resource.orphans.len().saturating_sub(ORPHANS);
+                    resource.orphans.drain(..many);
                 }
-                wakers.extend(book.release(resource, hold, true));
+                wakers.extend(book.release(resource, hold, None));
             }
             entry.ties
         };
@@ -190,6 +237,9 @@ impl Board {
         (holds, book.resources.values().map(|resource| resource.queue.len()).sum())
     }
 }
+
+/// How many blocks without a holder are remembered.
+const ORPHANS: usize = 64;
 
 /// How an attempt to take a place went.
 pub(super) enum Taken {
@@ -213,31 +263,27 @@ impl Book {
         id
     }
 
-    pub(super) fn hold(&self, resource: u64, hold: u64) -> Option<&Held> {
-        self.resources.get(&resource)?.holds.get(&hold)
-    }
-
     /// Takes a place, or a place in the queue.
-    pub(super) fn take(&mut self, id: u64, owner: Owner, want: Want) -> Result<Taken, Trouble> {
+    pub(super) fn take(&mut self, id: u64, owner: Owner, want: Want, block: Block) -> Result<Taken, Trouble> {
         let Some(resource) = self.resources.get_mut(&id) else { return Err(Trouble::Cancelled) };
         if resource.kind == Kind::Lock
             && let Some((&hold, held)) = resource.holds.iter_mut().find(|(_, held)| held.owner == owner)
         {
-            held.depth += 1;
+            held.blocks.push(block);
             return Ok(Taken::Now(hold, held.place));
         }
         if let Some(place) = resource.free(want) {
-            return Ok(Taken::Now(self.give(id, owner, place), place));
+            return Ok(Taken::Now(self.give(id, owner, place, block), place));
         }
-        let wait = self.wait(id, owner, want)?;
+        let wait = self.wait(id, owner, want, block)?;
         Ok(Taken::Later(wait))
     }
 
     /// A place in the queue. Refused where it would never be served.
-    pub(super) fn wait(&mut self, id: u64, owner: Owner, want: Want) -> Result<u64, Trouble> {
+    pub(super) fn wait(&mut self, id: u64, owner: Owner, want: Want, block: Block) -> Result<u64, Trouble> {
         let now = self.now();
         let wait = self.number();
-        let waiting = Waiting { owner, want, since: now, waker: None };
+        let waiting = Waiting { owner, want, block, since: now, waker: None };
         if let Some(resource) = self.resources.get_mut(&id) {
             resource.queue.insert(wait, waiting);
         }
@@ -264,26 +310,29 @@ impl Book {
     }
 
     /// Writes down that `owner` has `place`.
-    pub(super) fn give(&mut self, id: u64, owner: Owner, place: u32) -> u64 {
+    pub(super) fn give(&mut self, id: u64, owner: Owner, place: u32, block: Block) -> u64 {
         let hold = self.number();
         let since = self.now();
         if let Some(resource) = self.resources.get_mut(&id) {
             if resource.kind != Kind::Turn {
                 resource.occupy(place);
             }
-            resource.holds.insert(hold, Held { owner, place, since, depth: 1 });
+            resource.holds.insert(hold, Held { owner, place, since, blocks: vec![block] });
         }
         self.owners.entry(owner).or_default().holds.push((id, hold));
         hold
     }
 
-    /// One level of a hold is over, or all of it; whoever waits next is given its place. Who to wake.
-    pub(super) fn release(&mut self, id: u64, hold: u64, wholly: bool) -> Option<Waker> {
+    /// One block of a hold is over, or (`None`) all of it; whoever waits next is given its place. Who to wake.
+    pub(super) fn release(&mut self, id: u64, hold: u64, block: Option<Block>) -> Option<Waker> {
         let resource = self.resources.get_mut(&id)?;
         let held = resource.holds.get_mut(&hold)?;
-        held.depth -= 1;
-        if held.depth > 0 && !wholly {
-            return None;
+        if let Some(block) = block {
+            let at = held.blocks.iter().rposition(|known| *known == block)?;
+            held.blocks.remove(at);
+            if !held.blocks.is_empty() {
+                return None;
+            }
         }
         let held = resource.holds.remove(&hold)?;
         if resource.kind != Kind::Turn {
@@ -301,13 +350,13 @@ impl Book {
         }
         let wants = |waiting: &Waiting| waiting.want == Want::Any || waiting.want == Want::This(place);
         let waiting = |(wait, _): &(&u64, &mut Waiting)| !resource.given.contains_key(*wait);
-        let (wait, owner, waker) = resource
+        let (wait, owner, block, waker) = resource
             .queue
             .iter_mut()
             .filter(waiting)
             .find(|(_, waiting)| wants(waiting))
-            .map(|(wait, waiting)| (*wait, waiting.owner, waiting.waker.take()))?;
-        let hold = self.give(id, owner, place);
+            .map(|(wait, waiting)| (*wait, waiting.owner, waiting.block, waiting.waker.take()))?;
+        let hold = self.give(id, owner, place, block);
         if let Some(resource) = self.resources.get_mut(&id) {
             resource.given.insert(wait, hold);
         }
@@ -316,8 +365,10 @@ impl Book {
 
     /// Ends a wait: claimed, or given up. What it had been given and not claimed goes on. Who to wake.
     pub(super) fn leave_queue(&mut self, id: u64, wait: u64) -> Option<Waker> {
+        let block = self.resources.get(&id)?.queue.get(&wait).map(|waiting| waiting.block);
         let given = self.claim(id, wait);
-        given.and_then(|hold| self.release(id, hold, true))
+        // That block alone: its owner may have taken the same lock again meanwhile.
+        given.and_then(|hold| self.release(id, hold, block))
     }
 
     /// Ends a wait that was given its place: the number of the hold.

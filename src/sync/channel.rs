@@ -158,16 +158,6 @@ impl<T: Send + 'static> Channel<T> {
         Trouble::Closed { name: self.name.clone(), why }
     }
 
-    /// The channel lasts at least until `owner` has ended. `None`: somebody who is no one's task, and keeps nothing open.
-    fn note_sender(self: &Arc<Channel<T>>, owner: Option<Owner>) {
-        if let Some(owner) = owner
-            && self.state().owners.insert(owner)
-        {
-            let this: Weak<Channel<T>> = Arc::downgrade(self);
-            self.board.tie(owner, this);
-        }
-    }
-
     /// A sender: the channel does not end while it is open.
     ///
     /// *Errors*: the channel has ended.
@@ -181,48 +171,49 @@ impl<T: Send + 'static> Channel<T> {
         Ok(Sender { channel: self.clone(), id })
     }
 
-    /// Sends now. `sender`: a sender sends it, and `owner` keeps nothing open.
+    /// Sends now. The channel then lasts at least until `owner` has ended; `None`: one who is no task, or a sender, keeps nothing open.
     ///
     /// *Errors*: there is no room; the channel has ended. The item comes back with the error.
     pub fn send_now(self: &Arc<Channel<T>>, item: T, owner: Option<Owner>) -> Result<(), (T, Trouble)> {
-        let mut state = self.state();
-        if let Some(why) = state.ended {
-            return Err((item, self.closed(why)));
-        }
-        let room = state.items.len() < self.capacity
-            || state.receiving.values().any(|receiving| receiving.given.is_none()) && state.items.is_empty();
-        if !room || !state.sending.is_empty() {
-            return Err((item, Trouble::Full { name: self.name.clone(), capacity: self.capacity }));
-        }
-        let number = state.number();
-        state.items.insert(number, item);
-        state.counts.sent += 1;
-        let wakers = state.move_on(self.capacity);
-        drop(state);
-        wake(wakers);
-        self.note_sender(owner);
-        Ok(())
+        self.put(item, owner, false).map(|_| ())
     }
 
     /// Sends, now or when there is room.
     ///
     /// *Errors*: the channel has ended; the item comes back with the error.
     pub fn send(self: &Arc<Channel<T>>, item: T, owner: Option<Owner>) -> Result<Sending<T>, (T, Trouble)> {
-        let number = match self.send_now(item, owner) {
-            Ok(()) => None,
-            Err((item, Trouble::Full { .. })) => {
-                self.note_sender(owner);
-                let mut state = self.state();
-                let number = state.number();
-                state.sending.insert(number, (item, None));
-                let wakers = state.move_on(self.capacity);
-                drop(state);
-                wake(wakers);
-                Some(number)
-            }
-            Err(ended) => return Err(ended),
-        };
+        let number = self.put(item, owner, true)?;
         Ok(Sending { channel: self.clone(), number })
+    }
+
+    /// In one step, so that nobody closes or drains it between the look and the deed. The number of an item that waits for room.
+    fn put(self: &Arc<Channel<T>>, item: T, owner: Option<Owner>, wait: bool) -> Result<Option<u64>, (T, Trouble)> {
+        let mut state = self.state();
+        if let Some(why) = state.ended {
+            return Err((item, self.closed(why)));
+        }
+        let awaited = || state.receiving.values().any(|receiving| receiving.given.is_none()) && state.items.is_empty();
+        let room = state.sending.is_empty() && (state.items.len() < self.capacity || awaited());
+        if !room && !wait {
+            return Err((item, Trouble::Full { name: self.name.clone(), capacity: self.capacity }));
+        }
+        let number = state.number();
+        if room {
+            state.items.insert(number, item);
+            state.counts.sent += 1;
+        } else {
+            state.sending.insert(number, (item, None));
+        }
+        let newcomer = owner.filter(|owner| state.owners.insert(*owner));
+        let wakers = state.move_on(self.capacity);
+        drop(state);
+        wake(wakers);
+        if let Some(owner) = newcomer {
+            // It runs here, so it cannot end before this.
+            let this: Weak<Channel<T>> = Arc::downgrade(self);
+            self.board.tie(owner, this);
+        }
+        Ok((!room).then_some(number))
     }
 
     /// Receives now.
@@ -292,7 +283,9 @@ impl<T: Send + 'static> Channel<T> {
         let mut state = self.state();
         let items = std::mem::take(&mut state.items).into_values();
         let sending = std::mem::take(&mut state.sending).into_values().map(|(item, _)| item);
-        items.chain(sending).collect()
+        let given: Vec<T> =
+            state.receiving.values_mut().filter_map(|receiving| Some(receiving.given.take()?.1)).collect();
+        items.chain(sending).chain(given).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::board::{Board, Held, Kind, Resource, Taken, Want};
+use super::board::{Block, Board, Held, Kind, Left, Resource, Taken, Want};
 use super::{Owner, Trouble};
 use crate::clock::Moment;
 
@@ -42,7 +42,7 @@ impl Places {
             holds: Default::default(),
             queue: Default::default(),
             given: Default::default(),
-            orphans: 0,
+            orphans: Default::default(),
         });
         Arc::new(Places { board: board.clone(), id, kind, name, names })
     }
@@ -88,26 +88,26 @@ impl Places {
         self.names.iter().position(|known| &**known == name).and_then(|at| u32::try_from(at).ok())
     }
 
-    /// Takes a place for `owner`, now or when its turn comes.
+    /// Takes a place for `block` of `owner`, now or when its turn comes.
     ///
     /// *Errors*: it would wait for itself, however indirectly.
-    pub fn take(self: &Arc<Places>, owner: Owner, want: Want) -> Result<Wait, Trouble> {
-        let taken = self.board.book().take(self.id, owner, want)?;
+    pub fn take(self: &Arc<Places>, owner: Owner, want: Want, block: Block) -> Result<Wait, Trouble> {
+        let taken = self.board.book().take(self.id, owner, want, block)?;
         Ok(match taken {
-            Taken::Now(hold, place) => self.wait_of(None, Some(Hold { places: self.clone(), id: hold, place })),
+            Taken::Now(id, place) => self.wait_of(None, Some(Hold { places: self.clone(), id, place, block })),
             Taken::Later(wait) => self.wait_of(Some(wait), None),
         })
     }
 
     /// Takes a place only if that needs no wait.
-    pub fn take_now(self: &Arc<Places>, owner: Owner, want: Want) -> Option<Hold> {
+    pub fn take_now(self: &Arc<Places>, owner: Owner, want: Want, block: Block) -> Option<Hold> {
         let mut book = self.board.book();
         let free = book.resources.get(&self.id).is_some_and(|resource| {
             resource.free(want).is_some()
                 || resource.kind == Kind::Lock && resource.holds.values().any(|held| held.owner == owner)
         });
-        match free.then(|| book.take(self.id, owner, want)) {
-            Some(Ok(Taken::Now(id, place))) => Some(Hold { places: self.clone(), id, place }),
+        match free.then(|| book.take(self.id, owner, want, block)) {
+            Some(Ok(Taken::Now(id, place))) => Some(Hold { places: self.clone(), id, place, block }),
             _ => None,
         }
     }
@@ -116,24 +116,34 @@ impl Places {
         Wait { places: self.clone(), id, ready, begun: None }
     }
 
-    /// `owner` leaves a block that holds one of these: one level of what it holds. `destroyed`: the block was torn down, maybe long after
-    /// its owner had ended and everything was let go of.
+    /// `block` is left, by `owner`: what it took is over. Found by the block, for it may be torn down by somebody else, and long after its
+    /// owner has ended and everything was let go of. A block that is not known (its frame was another when it was entered) is one of
+    /// `owner`'s.
     ///
-    /// *Errors*: it holds none.
-    pub fn leave(&self, owner: Owner, destroyed: bool) -> Result<(), Trouble> {
+    /// *Errors*: nothing was taken by either.
+    pub fn leave(&self, owner: Owner, block: Block) -> Result<(), Trouble> {
         let waker = {
             let mut book = self.board.book();
             let Some(resource) = book.resources.get_mut(&self.id) else { return Ok(()) };
-            let held = resource.holds.iter().rev().find(|(_, held)| held.owner == owner).map(|(hold, _)| *hold);
-            if (destroyed || held.is_none()) && resource.orphans > 0 {
-                resource.orphans -= 1;
-                return Ok(());
+            match resource.left_by(owner, block) {
+                Some(Left::Hold(hold, block)) => book.release(self.id, hold, Some(block)),
+                Some(Left::Orphan) => None,
+                None => return Err(Trouble::NotHeld { what: self.what() }),
             }
-            let Some(hold) = held else { return Err(Trouble::NotHeld { what: self.what() }) };
-            book.release(self.id, hold, false)
         };
         waker.into_iter().for_each(Waker::wake);
         Ok(())
+    }
+
+    /// `block` will not be left any more: what it may still hold is let go of.
+    pub fn abandon(&self, block: Block) {
+        let waker = {
+            let mut book = self.board.book();
+            let Some(resource) = book.resources.get_mut(&self.id) else { return };
+            let held = resource.holds.iter().find(|(_, held)| held.blocks.contains(&block)).map(|(hold, _)| *hold);
+            held.and_then(|hold| book.release(self.id, hold, Some(block)))
+        };
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Who holds and who waits.
@@ -157,15 +167,15 @@ impl Places {
 
     /// Writes down that `owner` has what is given out elsewhere.
     pub fn mark(self: &Arc<Places>, owner: Owner) -> Hold {
-        let id = self.board.book().give(self.id, owner, 0);
-        Hold { places: self.clone(), id, place: 0 }
+        let id = self.board.book().give(self.id, owner, 0, 0);
+        Hold { places: self.clone(), id, place: 0, block: 0 }
     }
 
     /// Writes down that `owner` waits for what is given out elsewhere, until the value is dropped.
     ///
     /// *Errors*: it would wait for itself, however indirectly.
     pub fn wait_elsewhere(self: &Arc<Places>, owner: Owner) -> Result<Wait, Trouble> {
-        let wait = self.board.book().wait(self.id, owner, Want::Any)?;
+        let wait = self.board.book().wait(self.id, owner, Want::Any, 0)?;
         Ok(self.wait_of(Some(wait), None))
     }
 }
@@ -182,6 +192,7 @@ pub struct Hold {
     places: Arc<Places>,
     id: u64,
     place: u32,
+    block: Block,
 }
 
 impl Hold {
@@ -204,7 +215,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // An owner that has ended has let go of it already: then there is nothing under this number.
-        let waker = self.places.board.book().release(self.places.id, self.id, false);
+        let waker = self.places.board.book().release(self.places.id, self.id, Some(self.block));
         waker.into_iter().for_each(Waker::wake);
     }
 }
@@ -240,7 +251,7 @@ impl Wait {
             self.id = None;
             return Poll::Ready(Err(Trouble::Cancelled));
         };
-        let since = waiting.since;
+        let (since, block) = (waiting.since, waiting.block);
         let Some(&hold) = resource.given.get(&id) else {
             if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 waiting.waker = Some(cx.waker().clone());
@@ -252,7 +263,7 @@ impl Wait {
         book.claim(self.places.id, id);
         drop(book);
         self.id = None;
-        Poll::Ready(Ok((Hold { places: self.places.clone(), id: hold, place }, Some(since))))
+        Poll::Ready(Ok((Hold { places: self.places.clone(), id: hold, place, block }, Some(since))))
     }
 
     /// Gives the place in the queue up, and what it had been given.

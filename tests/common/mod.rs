@@ -36,7 +36,7 @@ pub(crate) async fn wait(pending: &mut impl Pending) -> Verdict {
 pub(crate) fn place() -> Place {
     let (clock, driver) = Clock::paused();
     let census = Census::new(&clock);
-    let rules = Rules { together: false, ..Rules::default() };
+    let rules = Rules { stays: false, together: false, ..Rules::default() };
     let (nursery, supervisor) = Nursery::open("test", &clock, &census, None, rules);
     tokio::spawn(driver);
     tokio::spawn(supervisor.run());
