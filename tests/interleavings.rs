@@ -17,12 +17,15 @@ mod passage;
 #[path = "../src/sync/places.rs"]
 mod places;
 
+#[path = "interleavings/waiting.rs"]
+mod waiting;
+
 mod lock {
     pub(super) use shuttle::sync::{Mutex, MutexGuard};
 }
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use board::{Board, Want};
 use channel::{Channel, Sending};
@@ -32,7 +35,8 @@ use labtether::sync::{Owner, Step, Trouble};
 use places::{Hold, Places};
 use shuttle::sync::Mutex;
 use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use shuttle::thread::{self, JoinHandle, Thread};
+use shuttle::thread::{self, JoinHandle};
+use waiting::block;
 
 /// Each claim is tried under so many schedules: half of them quite random, half with few switches at the worst places.
 const SCHEDULES: usize = 2_000;
@@ -40,25 +44,6 @@ const SCHEDULES: usize = 2_000;
 fn always(claim: fn()) {
     shuttle::check_random(claim, SCHEDULES);
     shuttle::check_pct(claim, SCHEDULES, 3);
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Waits as a thread without a loop does. A wake-up that is lost is a deadlock, which shuttle reports.
-fn block<T>(mut poll: impl FnMut(&Context<'_>) -> Poll<T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    loop {
-        if let Poll::Ready(value) = poll(&Context::from_waker(&waker)) {
-            return value;
-        }
-        thread::park();
-    }
 }
 
 fn all<T: 'static>(threads: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
@@ -375,5 +360,31 @@ fn a_ring_is_never_missed_by_a_loop_that_sleeps_until_the_bell_rings() {
         heard.sort_unstable();
         assert_eq!(heard, [0, 1, 10, 11, 20, 21]);
         assert!(port.rings.load(Ordering::SeqCst) <= 6);
+    });
+}
+
+#[test]
+fn a_send_that_succeeds_is_received_by_whoever_receives_to_the_end() {
+    always(|| {
+        let channel = Channel::new(&board(), "plates", 1);
+        channel.send_now(1, None).unwrap();
+        let (sends, receives) = (channel.clone(), channel.clone());
+        let sender = thread::spawn(move || send(&sends, 2, None).is_ok());
+        channel.close();
+        let received = receive_all(&receives);
+        assert_eq!(sender.join().unwrap(), received.contains(&2), "{received:?} {:?}", channel.view());
+    });
+}
+
+#[test]
+fn who_has_sent_once_can_send_again_though_the_last_sender_leaves_meanwhile() {
+    always(|| {
+        let channel = Channel::new(&board(), "plates", 9);
+        let (sender, sends, owner) = (channel.sender().unwrap(), channel.clone(), Owner::fresh());
+        let twice =
+            thread::spawn(move || (1..3).map(|item| sends.send_now(item, Some(owner)).is_ok()).collect::<Vec<_>>());
+        drop(sender);
+        let twice = twice.join().unwrap();
+        assert_eq!(twice[0], twice[1]);
     });
 }

@@ -98,11 +98,6 @@ impl Bench {
             Act::Leave { who, at, block } if at != TURN && idle(self, who) && entered(self, at, block) => {
                 self.leave(self.owners[who], at, block)
             }
-            Act::Abandon { at, block } if entered(self, at, block) => {
-                let held = self.shelves[at].held.iter().find(|held| held.blocks.contains(&block));
-                held.map(|held| held.hold).into_iter().for_each(|hold| self.release(at, hold, Some(block)));
-                self.places[at].abandon(block);
-            }
             Act::Poll(n) if n < self.pending.len() => self.poll(n),
             Act::Cancel { wait, dropped } if wait < self.pending.len() => {
                 let mut gone = self.pending.remove(wait);
@@ -321,7 +316,6 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (0..8_usize).prop_map(Act::DropHold),
         6 => (0..8_usize).prop_map(Act::Keep),
         8 => (0..4_usize, 0..5_usize, 1..5_u64).prop_map(|(who, at, block)| Act::Leave { who, at, block }),
-        1 => (0..5_usize, 1..5_u64).prop_map(|(at, block)| Act::Abandon { at, block }),
         2 => (0..4_usize).prop_map(Act::End),
     ]
 }

@@ -115,39 +115,23 @@ class _Block(_Named):
 class SyncBlock:
     """A lock or a semaphore for plain threads."""
 
-    __slots__ = ("_inside", "_of", "_places")
+    __slots__ = ("_of", "_taking")
 
     def __init__(self, places: _core.Places, of: object) -> None:
-        self._places = places
+        self._taking = places.taking(None, True)
         self._of = of
-        self._inside = 0
 
     def __enter__(self) -> None:
-        self._inside += 1
-        try:
-            block(self._enter)
-        except BaseException:
-            # Ctrl-C, maybe in the instant after it was taken.
-            self._abandon()
-            raise
+        # Interrupted on the way into its block, or out of it, it is let go of with this object.
+        block(self._enter)
 
     async def _enter(self) -> None:
-        await self._places.enter(id(self))
+        await self._taking.enter()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._places.leave(id(self))
-        self._inside -= 1
-
-    def __del__(self) -> None:
-        # Interrupted on the way into its block, or out of it.
-        while getattr(self, "_inside", 0) > 0:
-            self._abandon()
-
-    def _abandon(self) -> None:
-        self._inside -= 1
-        self._places.abandon(id(self))
+        self._taking.leave()
 
     def __repr__(self) -> str:
         return repr(self._of).replace(" ", ".sync ", 1)

@@ -109,16 +109,12 @@ impl PyPlaces {
         })
     }
 
-    /// `block` will not be left any more.
-    fn abandon(&self, py: Python<'_>, block: Block) -> PyResult<()> {
-        locally(py, || self.0.abandon(block))
-    }
-
     /// A place still to be taken: any, or the one of that name.
-    #[pyo3(signature = (place=None))]
-    fn taking(slf: &Bound<'_, Self>, place: Option<&str>) -> PyResult<Taking> {
+    /// `again`: it may be taken again while it is held.
+    #[pyo3(signature = (place=None, again=false))]
+    fn taking(slf: &Bound<'_, Self>, place: Option<&str>, again: bool) -> PyResult<Taking> {
         let want = slf.get().wanted(place)?;
-        Ok(Taking { places: slf.clone().unbind(), want, inside: Arc::default() })
+        Ok(Taking { places: slf.clone().unbind(), want, again, inside: Arc::default() })
     }
 
     /// How many places there are; who holds, the longest first; who waits, in order.
@@ -149,17 +145,18 @@ impl PyPlaces {
 
 #[derive(Default)]
 struct Inside {
-    hold: Option<Hold>,
+    holds: Vec<Hold>,
     waited: f64,
     /// Alive while somebody waits for it.
     entering: Weak<()>,
 }
 
-/// One place of some slots, for one block.
+/// One place of some slots, a lock or a semaphore, for one block: let go of with the last reference.
 #[pyclass(frozen, weakref, module = "labtether._core")]
 pub(super) struct Taking {
     places: Py<PyPlaces>,
     want: Want,
+    again: bool,
     inside: Arc<Mutex<Inside>>,
 }
 
@@ -171,8 +168,9 @@ impl Taking {
     fn put(inside: &Mutex<Inside>, hold: Hold, since: Option<Moment>) -> Option<Arc<str>> {
         let name = hold.name().cloned();
         let waited = since.map_or(0.0, |since| Clock::real().now().since(since).as_secs_f64());
-        let before = std::mem::replace(&mut *lock(inside), Inside { hold: Some(hold), waited, entering: Weak::new() });
-        drop(before);
+        let mut inside = lock(inside);
+        inside.holds.push(hold);
+        inside.waited = waited;
         name
     }
 }
@@ -183,7 +181,8 @@ impl Taking {
     fn enter(&self) -> PyResult<Operation> {
         let entering = {
             let mut inside = lock(&self.inside);
-            if inside.hold.is_some() || inside.entering.strong_count() > 0 {
+            let is_free = inside.holds.is_empty() && inside.entering.strong_count() == 0;
+            if !(self.again || is_free) {
                 return Err(PyRuntimeError::new_err(
                     "this place has been taken already, or is waited for; call take() again",
                 ));
@@ -202,14 +201,14 @@ impl Taking {
 
     /// Gives it back. Does nothing if it was not taken.
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
-        let hold = lock(&self.inside).hold.take();
+        let hold = lock(&self.inside).holds.pop();
         locally(py, || drop(hold))
     }
 
     /// The place that was taken.
     #[getter]
     fn place(&self) -> Option<String> {
-        lock(&self.inside).hold.as_ref().and_then(Hold::name).map(|name| name.to_string())
+        lock(&self.inside).holds.last().and_then(Hold::name).map(|name| name.to_string())
     }
 
     /// For how many seconds it had to be waited for; 0 if it was free.

@@ -135,17 +135,6 @@ impl Places {
         Ok(())
     }
 
-    /// `block` will not be left any more: what it may still hold is let go of.
-    pub fn abandon(&self, block: Block) {
-        let waker = {
-            let mut book = self.board.book();
-            let Some(resource) = book.resources.get_mut(&self.id) else { return };
-            let held = resource.holds.iter().find(|(_, held)| held.blocks.contains(&block)).map(|(hold, _)| *hold);
-            held.and_then(|hold| book.release(self.id, hold, Some(block)))
-        };
-        waker.into_iter().for_each(Waker::wake);
-    }
-
     /// Who holds and who waits.
     pub fn view(&self) -> View {
         let book = self.board.book();

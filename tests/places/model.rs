@@ -14,7 +14,6 @@ pub(super) enum Act {
     DropHold(usize),
     Keep(usize),
     Leave { who: usize, at: usize, block: Block },
-    Abandon { at: usize, block: Block },
     End(usize),
 }
 
