@@ -77,12 +77,16 @@ def cancel_subject(runner: str, what: str, line: str, address: str) -> None:
     async def main() -> None:
         # Once the late reply has come nothing more is waited for, so that the next question can be written at once.
         async with link(line, address, settle=0.0, trace=4) as meter:
+            before = 0.0
 
             async def written() -> None:
+                nonlocal before
                 while True:
                     await sleep(0.0005)
-                    events = meter.trace()
-                    if events and events[-1].direction == ">":
+                    # The latest that was sent; where this looks late, the reply may have come after it.
+                    sent = max((event.monotonic for event in meter.trace() if event.direction == ">"), default=0.0)
+                    if sent > before:
+                        before = sent
                         return
 
             async def pending() -> None:

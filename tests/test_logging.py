@@ -111,8 +111,8 @@ async def test_a_failed_child_is_in_the_log_at_once(told: Told) -> None:
                 failed.set()
 
     async def stubborn() -> None:
-        await failed.wait()
         with anyio.CancelScope(shield=True):
+            await failed.wait()
             # The nursery has not ended, and cannot yet: the log has it already.
             await anyio.lowlevel.checkpoint()
             seen.append(told.wait_for("heater failed"))

@@ -195,6 +195,7 @@ async def test_an_interrupt_in_the_block_comes_out_in_a_base_group(kind: type[Ba
         await nothing_left("nursery")
 
 
+@pytest.mark.leaves_open("asyncio logs what broke out of its loop, and pytest keeps the record with its frames")
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("where", ["start_soon", "service"])
 @pytest.mark.parametrize("run", ["asyncio", "uvloop", "trio"])

@@ -117,7 +117,7 @@ class SyncBlock:
 
     __slots__ = ("_of", "_taking")
 
-    def __init__(self, places: _core.Places, of: object) -> None:
+    def __init__(self, places: _core.Places, of: _Named) -> None:
         self._taking = places.taking(None, True)
         self._of = of
 
@@ -131,7 +131,9 @@ class SyncBlock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._taking.leave()
+        if not self._taking.leave():
+            what = f"{type(self._of).__name__.lower()} {self._of.name}"
+            raise RuntimeError(f"{what} is not held by who leaves it")
 
     def __repr__(self) -> str:
         return repr(self._of).replace(" ", ".sync ", 1)

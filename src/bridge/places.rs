@@ -199,10 +199,11 @@ impl Taking {
         Ok(self.places.get().operation("taking a place of", self.want, 0, Box::new(arrive)))
     }
 
-    /// Gives it back. Does nothing if it was not taken.
-    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+    /// Gives it back. Whether it was taken.
+    fn leave(&self, py: Python<'_>) -> PyResult<bool> {
         let hold = lock(&self.inside).holds.pop();
-        locally(py, || drop(hold))
+        let was_taken = hold.is_some();
+        locally(py, || drop(hold)).map(|()| was_taken)
     }
 
     /// The place that was taken.
