@@ -8,7 +8,6 @@ import anyio
 import pytest
 
 import labtether as lt
-from labtether import _core
 
 
 class Told(logging.Handler):
@@ -157,4 +156,3 @@ async def test_a_deadlock_through_the_turn_on_a_link_is_found() -> None:
         ]
         assert await scale.query("S", parse=lt.number) == pytest.approx(42.0)
     assert not deck.locked
-    assert _core.alive()[1] == 0
