@@ -11,6 +11,7 @@ import anyio
 
 from labtether import _core
 from labtether._engine import ensure_started
+from labtether._outcome import Kept
 
 __all__ = ["Callback", "from_callback"]
 
@@ -20,13 +21,12 @@ class Callback:
     """What is handed to the API. Call it, from any thread, with the value (several arguments become a tuple), or call
     `fail(error)`. The first call counts; later ones are ignored."""
 
-    __slots__ = ("__weakref__", "_done", "_error", "_lock", "_value")
+    __slots__ = ("__weakref__", "_done", "_kept", "_lock")
 
     def __init__(self) -> None:
         self._done = _core.Event("a callback")
         self._lock = threading.Lock()
-        self._value: Any = None
-        self._error: BaseException | None = None
+        self._kept = Kept()
 
     def __call__(self, *values: Any) -> None:
         self._resolve(values[0] if len(values) == 1 else (values or None), None)
@@ -46,7 +46,7 @@ class Callback:
         with self._lock:
             if self._done.is_set():
                 return
-            self._value, self._error = value, error
+            self._kept.value, self._kept.error = value, error
             self._done.set()
 
     def __repr__(self) -> str:
@@ -76,13 +76,7 @@ async def from_callback(register: Callable[[Callback], Any]) -> Any:
                 with anyio.CancelScope(shield=True):
                     await undone
         raise
-    error, callback._error = callback._error, None
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error
-    return callback._value
+    return callback._kept.fetch()
 
 
 def _undo_of(registration: Any) -> Callable[[], Any] | None:

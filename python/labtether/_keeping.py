@@ -17,6 +17,7 @@ from labtether import _core
 from labtether._checks import check_name
 from labtether._errors import CleanupTimeout, LinkError
 from labtether._handle import Handle
+from labtether._outcome import Kept
 
 if TYPE_CHECKING:
     from labtether._nursery import Nursery
@@ -119,7 +120,7 @@ class Keeping:
         finally:
             if handle.done and host in self._hosts:
                 self._hosts.remove(host)
-        return cast("T", host.value())
+        return cast("T", host.kept.fetch())
 
     async def close(self, ending: BaseException | None) -> BaseException | None:
         """End the services, then leave what was entered, in reverse. Cannot be cut short; each has its own time.
@@ -160,7 +161,7 @@ async def _within(scope: anyio.CancelScope, run: Coroutine[Any, Any, None]) -> N
 class _Host:
     """The task in which one context manager is entered and left: cancel scopes nest by task."""
 
-    __slots__ = ("_closing", "_ending", "_error", "_scope", "_value", "entered", "handle")
+    __slots__ = ("_closing", "_ending", "_scope", "entered", "handle", "kept")
 
     def __init__(self, handle: Handle[None]) -> None:
         self.handle = handle
@@ -168,23 +169,13 @@ class _Host:
         """Set when it was entered, or could not be."""
         self._closing = _core.Event(f"the end of {handle._name}")
         self._ending: Exception | None = None
-        self._error: BaseException | None = None
-        self._value: Any = None
+        self.kept = Kept()
+        """What entering gave, or raised."""
         self._scope = anyio.CancelScope(shield=True)
 
     def detail(self) -> str | None:
         """What was entered, in its own words."""
-        return None if self._value is None else repr(self._value)
-
-    def value(self) -> Any:
-        """What entering gave. Raises what it raised."""
-        error, self._error = self._error, None
-        if error is None:
-            return self._value
-        try:
-            raise error
-        finally:
-            del error
+        return None if self.kept.value is None else repr(self.kept.value)
 
     async def run(self, cm: AbstractAsyncContextManager[Any]) -> None:
         """The task. What goes wrong in entering is for who enters, and no failure of the nursery."""
@@ -195,7 +186,7 @@ class _Host:
         except Exception as error:
             if not self.handle._starting:
                 raise
-            self._error = error
+            self.kept.error = error
         finally:
             self.entered.set()
 
@@ -203,7 +194,7 @@ class _Host:
         try:
             with self._scope:
                 async with cm as value:
-                    self._value = value
+                    self.kept.value = value
                     self.handle._starting = False
                     self.handle._cancel = self._close_now
                     lost = _watched(value, self._closing)
@@ -217,7 +208,7 @@ class _Host:
             if not _is_only(error, self._ending):
                 raise
         finally:
-            self._ending = self._value = None
+            self._ending = self.kept.value = None
         if self._scope.cancelled_caught:
             self._was_cut_short()
 

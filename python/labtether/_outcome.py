@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 import anyio
 
-__all__ = ["Cancelled", "Failed", "Ok", "Outcome"]
+__all__ = ["Cancelled", "Failed", "Kept", "Ok", "Outcome"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -62,6 +62,27 @@ class Cancelled:
     def unwrap(self) -> NoReturn:
         """Raises anyio.TaskCancelled with the reason."""
         raise anyio.TaskCancelled(self.reason)
+
+
+class Kept:
+    """What a piece of work came to, kept for the one who fetches it, once."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def fetch(self) -> Any:
+        """The value. Raises the error."""
+        error, self.error = self.error, None
+        if error is None:
+            return self.value
+        try:
+            raise error
+        finally:
+            # The frame must not keep the error that keeps the frame.
+            del error
 
 
 _GRAVITY = ["never_started", "ran_to_completion", "halted_at_boundary", "halted", "unconfirmed"]

@@ -15,6 +15,7 @@ from labtether._engine import ensure_started
 from labtether._errors import CleanupTimeout
 from labtether._log import stuck_log
 from labtether._nursery import innermost
+from labtether._outcome import Kept
 
 __all__ = ["run_sync"]
 
@@ -58,7 +59,7 @@ async def run_sync(
     if not worker.done.is_set():
         note = _left_behind(worker, limit or 0.0, nursery)
         raise CleanupTimeout(f"{label} did not end within {limit:g} s, and cannot be stopped", stuck=[note])
-    value: T = worker.result()
+    value: T = worker.kept.fetch()
     return value
 
 
@@ -75,15 +76,14 @@ def _left_behind(worker: _Worker, seconds: float, nursery: Any) -> str:
 class _Worker:
     """One call on one thread."""
 
-    __slots__ = ("_error", "_value", "done", "label")
+    __slots__ = ("done", "kept", "label")
 
     def __init__(
         self, label: str, fn: Callable[..., Any], args: tuple[Any, ...], supervisor: _core.Supervisor | None
     ) -> None:
         self.label = label
         self.done = _core.Event(label)
-        self._value: Any = None
-        self._error: BaseException | None = None
+        self.kept = Kept()
         living = _core.Living(label, supervisor)
         context = contextvars.copy_context()
         # A daemon: what does not end must not keep the process from ending.
@@ -98,18 +98,9 @@ class _Worker:
         self, context: contextvars.Context, fn: Callable[..., Any], args: tuple[Any, ...], living: _core.Living
     ) -> None:
         try:
-            self._value = context.run(fn, *args)
+            self.kept.value = context.run(fn, *args)
         except BaseException as error:
-            self._error = error
+            self.kept.error = error
         finally:
             living.end()
             self.done.set()
-
-    def result(self) -> Any:
-        error, self._error = self._error, None
-        if error is None:
-            return self._value
-        try:
-            raise error
-        finally:
-            del error

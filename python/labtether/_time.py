@@ -15,11 +15,8 @@ __all__ = ["pause", "sleep", "sleep_until"]
 async def sleep(seconds: float) -> None:
     """Sleep for so many seconds. The time is kept in Rust: it is over when it is over, also where a loop was blocked
     meanwhile. Always lets others run. Raises ValueError for a negative time."""
-    if _core.is_blocking():
-        await _core.sleep(_seconds(seconds, "seconds", least=0.0))
-        return
-    ensure_started()
     operation = _core.sleep(_seconds(seconds, "seconds", least=0.0))
+    ensure_started()
     if seconds == 0:
         await pause()
     else:
@@ -30,9 +27,8 @@ async def sleep_until(epoch: float) -> None:
     """Sleep until the wall clock shows `epoch` (seconds since 1970, as `time.time()` and `datetime.timestamp()` give),
     exact although that clock may be set meanwhile. A time that has passed lets others run, once."""
     at = _seconds(epoch, "epoch")
-    if not _core.is_blocking():
-        ensure_started()
-        await pause()
+    ensure_started()
+    await pause()
     await _core.sleep_until(at)
 
 
