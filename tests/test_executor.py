@@ -12,36 +12,11 @@ from typing import Any
 import pytest
 
 from labtether._executor import Executor
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
-
-
-class Oops(Exception):
-    """What the work of these tests raises."""
-
-
-def fail(what: str = "oops") -> None:
-    raise Oops(what)
+from support.executors import SOON, Gate, Oops, fail
 
 
 def name_of_thread() -> str:
     return threading.current_thread().name
-
-
-class Gate:
-    """Work that says when it runs and goes on when it may."""
-
-    def __init__(self) -> None:
-        self.reached, self.open = threading.Semaphore(0), threading.Event()
-
-    def __call__(self, value: Any = None) -> Any:
-        self.reached.release()
-        assert self.open.wait(SOON)
-        return value
-
-    def is_reached(self) -> bool:
-        return self.reached.acquire(timeout=SOON)
 
 
 def test_it_is_what_asyncio_takes_for_its_default_executor() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
@@ -11,30 +11,7 @@ from typing import Any
 import pytest
 
 from labtether._executor import Executor, until_done
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
-
-Task = Generator[Any, Any, Any]
-
-
-class Oops(Exception):
-    """What the work of these tests raises."""
-
-
-def fail() -> None:
-    raise Oops
-
-
-def place(future: Future[Any]) -> str:
-    """Where the executor has it."""
-    return str(future._place())  # type: ignore[attr-defined]
-
-
-def until_suspended(future: Future[Any]) -> None:
-    """It has no event: the worker lets go of it."""
-    while place(future) != "suspended":
-        assert not future.done()
+from support.executors import SOON, Oops, Task, fail, place, until_suspended
 
 
 def waits_for(future: Future[Any], log: list[Any]) -> Task:

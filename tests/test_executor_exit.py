@@ -10,9 +10,7 @@ import pytest
 
 from labtether._executor import Executor
 from support import Child, run_child
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
+from support.executors import SOON
 
 SETUP = """
     import logging, threading

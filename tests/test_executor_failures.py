@@ -12,17 +12,7 @@ from typing import Any
 import pytest
 
 from labtether._executor import Executor
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
-
-
-class Oops(Exception):
-    """What the work of these tests raises."""
-
-
-def fail(what: str = "oops") -> None:
-    raise Oops(what)
+from support.executors import SOON, Oops, fail
 
 
 def test_join_raises_the_failures_that_nobody_looked_at_and_only_once() -> None:

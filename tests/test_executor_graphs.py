@@ -12,9 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labtether._executor import Executor, until_done
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
+from support.executors import SOON
 
 
 class Oops(Exception):

@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import Any
 
 import pytest
 
 from labtether._executor import Executor
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
-
-
-class Gate:
-    """Work that says when it runs and goes on when it may."""
-
-    def __init__(self) -> None:
-        self.reached, self.open = threading.Semaphore(0), threading.Event()
-
-    def __call__(self, value: Any = None) -> Any:
-        self.reached.release()
-        assert self.open.wait(SOON)
-        return value
-
-    def is_reached(self) -> bool:
-        return self.reached.acquire(timeout=SOON)
+from support.executors import SOON, Gate
 
 
 def test_join_waits_for_all_that_the_work_submits_a_tree_search() -> None:

@@ -15,17 +15,7 @@ import anyio
 import pytest
 
 from labtether._executor import Executor, until_done
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
-
-
-class Oops(Exception):
-    """What the work of these tests raises."""
-
-
-def fail(what: str = "oops") -> None:
-    raise Oops(what)
+from support.executors import SOON, Oops, fail
 
 
 def wait_for(future: Future[Any]) -> Generator[Any, None, Any]:

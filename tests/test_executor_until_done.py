@@ -6,37 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from labtether._executor import Executor, until_done
-
-SOON = 30.0
-"""Seconds after which a wait that should have ended is a failure."""
-
-Task = Generator[Any, Any, Any]
-
-
-class Oops(Exception):
-    """What the work of these tests raises."""
-
-
-def fail() -> None:
-    raise Oops
-
-
-def place(future: Future[Any]) -> str:
-    """Where the executor has it."""
-    return str(future._place())  # type: ignore[attr-defined]
-
-
-def until_suspended(future: Future[Any]) -> None:
-    """It has no event: the worker lets go of it."""
-    while place(future) != "suspended":
-        assert not future.done()
+from support.executors import SOON, Oops, Task, fail, place, until_suspended
 
 
 @pytest.mark.parametrize("workers", [1, 2])
