@@ -1,5 +1,6 @@
 //! What went wrong and whose move it is. Errors carry evidence; how they read in Python is decided in `bridge/errors.rs`.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -80,6 +81,10 @@ impl OpenError {
 pub enum Effect {
     /// Not one byte of it was written.
     NeverStarted,
+    /// It was stopped: the abort was confirmed, or the reply to what was asked says that it was not finished.
+    Halted,
+    /// It was stopped between two commands: all that had been asked was answered, and nothing more was sent.
+    HaltedAtBoundary,
     /// It was written, and its reply has come.
     RanToCompletion,
     /// It was written, in whole or in part, and nothing is known of what it did.
@@ -91,11 +96,31 @@ impl Effect {
     pub const fn word(self) -> &'static str {
         match self {
             Effect::NeverStarted => "never_started",
+            Effect::Halted => "halted",
+            Effect::HaltedAtBoundary => "halted_at_boundary",
             Effect::RanToCompletion => "ran_to_completion",
             Effect::Unconfirmed => "unconfirmed",
         }
     }
 }
+
+/// What the user's own code raised, on its way to whoever hears of it. Only the bridge knows what it is.
+#[derive(Clone)]
+pub struct Cause(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cause")
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Cause) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Cause {}
 
 #[expect(missing_docs, reason = "the fields are the evidence, named in each variant's text")]
 /// `Closed` and `Busy` are ours to mend, `Open` and `Lost` the world's, `Timeout`, `Frame` and `Instrument` the instrument's.
@@ -118,7 +143,13 @@ pub enum LinkError {
     Timeout { about: Box<Evidence>, limit: Duration, effect: Effect, hint: String },
     /// What came could not be a message.
     #[error("{} sent something unreadable{}: {why}", about.link, Asked(about))]
-    Frame { about: Box<Evidence>, why: String },
+    Frame { about: Box<Evidence>, why: String, cause: Option<Cause> },
+    /// It answered with an error, or (`busy`) that it is busy and no retry is left.
+    #[error("{} answered {} with an error: {}", about.link, About(about), InWords(code.as_ref(), text.as_ref(), reply))]
+    Instrument { about: Box<Evidence>, busy: bool, code: Option<Bytes>, text: Option<Bytes>, reply: Bytes },
+    /// Its device cannot do that.
+    #[error("{} ({}) cannot do that: {why}", about.link, about.port)]
+    Unsupported { about: Box<Evidence>, why: String },
     /// The caller's own cancellation, confirmed. Never leaves the bridge as an error.
     #[error("cancelled ({})", effect.word())]
     Cancelled { effect: Effect, about: Box<Evidence> },
@@ -149,6 +180,8 @@ impl LinkError {
             | LinkError::Lost { about, .. }
             | LinkError::Timeout { about, .. }
             | LinkError::Frame { about, .. }
+            | LinkError::Instrument { about, .. }
+            | LinkError::Unsupported { about, .. }
             | LinkError::Cancelled { about, .. }
             | LinkError::Cleanup { about, .. } => Some(about),
             LinkError::Scope { .. } | LinkError::Forked | LinkError::Panic { .. } => None,
@@ -165,6 +198,30 @@ impl fmt::Display for Within<'_> {
         match &self.0.command {
             Some(command) => write!(f, ": no reply to {} within {limit} s", Shown(command)),
             None => write!(f, ": nothing within {limit} s"),
+        }
+    }
+}
+
+struct About<'a>(&'a Evidence);
+
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.command {
+            Some(command) => Shown(command).fmt(f),
+            None => f.write_str("what it was sent"),
+        }
+    }
+}
+
+/// "-113 (Undefined header)", as far as the pattern found code and text; else the whole reply.
+struct InWords<'a>(Option<&'a Bytes>, Option<&'a Bytes>, &'a Bytes);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (Some(code), Some(text)) => write!(f, "{} ({})", code.escape_ascii(), text.escape_ascii()),
+            (Some(one), None) | (None, Some(one)) => write!(f, "{}", one.escape_ascii()),
+            (None, None) => Shown(self.2).fmt(f),
         }
     }
 }

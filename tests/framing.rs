@@ -44,6 +44,7 @@ fn take_all(framing: &Framing, received: &mut BytesMut, into: &mut Vec<Taken>) {
             }
             Ok(Some(message)) => into.push(Ok(message.to_vec())),
             Err(FrameError::TooLong { beginning, .. }) => into.push(Err(beginning.to_vec())),
+            Err(error) => panic!("{error}"),
         }
         assert!(received.len() < before, "something must have been removed");
     }

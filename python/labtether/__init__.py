@@ -29,6 +29,7 @@ from labtether._errors import (
     LinkTimeout,
     OpenFailed,
     ScopeClosed,
+    Unsupported,
 )
 from labtether._exchange import Exchange
 from labtether._executor import Executor
@@ -37,7 +38,8 @@ from labtether._handle import Handle
 from labtether._lifecycle import lifecycle
 from labtether._link import Link
 from labtether._nursery import Nursery, open_nursery
-from labtether._open import LinkOptions, link, ports, serial, tcp
+from labtether._open import ports, serial, tcp
+from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
 from labtether._race import gather, outcomes, race
 from labtether._strand import situation
@@ -46,6 +48,7 @@ from labtether._threads import run_sync
 from labtether._time import pause, sleep, sleep_until
 from labtether._tree import Tree
 from labtether._until_done import until_done
+from labtether._url import link
 from labtether._values import PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
 
 __all__ = [
@@ -91,6 +94,7 @@ __all__ = [
     "Taking",
     "TraceEvent",
     "Tree",
+    "Unsupported",
     "Usb",
     "__version__",
     "from_callback",

@@ -25,6 +25,7 @@ __all__ = [
     "LinkTimeout",
     "OpenFailed",
     "ScopeClosed",
+    "Unsupported",
 ]
 
 
@@ -33,9 +34,9 @@ class LinkError(Exception):
 
     link: the link's name. port: where it leads. command: what was asked, as it was given, or None. heard: the bytes
     that had come in answer. elapsed: seconds from the first byte written (or from the call, where nothing was) until
-    it failed, or None. effect: what the instrument did, as far as the wire can tell: "never_started",
-    "ran_to_completion", "unconfirmed", or None. situation: what the task was doing, in the words of `lt.situation`, or
-    None. The last events on the wire are in a note.
+    it failed, or None. effect: what the instrument did, as far as the wire can tell: "never_started", "halted",
+    "halted_at_boundary", "ran_to_completion", "unconfirmed", or None. situation: what the task was doing, in the words
+    of `lt.situation`, or None. The last events on the wire are in a note.
     """
 
     def __init__(
@@ -150,6 +151,10 @@ class InstrumentError(LinkError):
 
 class InstrumentBusy(InstrumentError):
     """The instrument's: it was busy, and the retries are used up."""
+
+
+class Unsupported(LinkError, OSError):
+    """Yours: the device behind the link cannot do that: a line it has not, a setting it cannot take."""
 
 
 class ScopeClosed(RuntimeError):

@@ -18,6 +18,7 @@ from labtether._errors import (
     LinkTimeout,
     OpenFailed,
     ScopeClosed,
+    Unsupported,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "LinkTimeout",
     "OpenFailed",
     "ScopeClosed",
+    "Unsupported",
 ]

@@ -1,5 +1,6 @@
 //! The one table from Rust errors to Python exceptions. The classes live in Python (`labtether/_errors.py`), where users look.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString};
@@ -7,7 +8,7 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString};
 use super::inside::Inside;
 use super::owner;
 use super::work::Refusal;
-use crate::error::{Evidence, LinkError};
+use crate::error::{Cause, Evidence, LinkError};
 use crate::sync::{Step, Trouble};
 
 fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
@@ -91,6 +92,14 @@ fn build(py: Python<'_>, error: &LinkError, text: bool) -> PyResult<PyErr> {
             "LinkTimeout"
         }
         LinkError::Frame { .. } => "FrameError",
+        LinkError::Instrument { busy, code, text: words, reply, .. } => {
+            for (name, part) in [("code", code), ("text", words)] {
+                more.set_item(name, part.as_ref().map(|part| command(py, part, true)))?;
+            }
+            more.set_item("reply", command(py, reply, text))?;
+            if *busy { "InstrumentBusy" } else { "InstrumentError" }
+        }
+        LinkError::Unsupported { .. } => "Unsupported",
         LinkError::Cleanup { stuck, .. } => {
             more.set_item("stuck", stuck)?;
             "CleanupTimeout"
@@ -111,7 +120,23 @@ fn build(py: Python<'_>, error: &LinkError, text: bool) -> PyResult<PyErr> {
             format!("last on the wire of {}:\n  {}", error.about().map_or("", |about| &about.link), tail.join("\n  "));
         value.call_method1("add_note", (note,))?;
     }
-    Ok(PyErr::from_value(value))
+    let error = match error {
+        LinkError::Frame { cause: Some(cause), .. } => own_fault(py, value, cause)?,
+        _ => value,
+    };
+    Ok(PyErr::from_value(error))
+}
+
+/// What the user's code raised: a ValueError says that the message is bad; anything else is raised as it is.
+fn own_fault<'py>(py: Python<'py>, garbled: Bound<'py, PyAny>, cause: &Cause) -> PyResult<Bound<'py, PyAny>> {
+    let Some(raised) = cause.0.downcast_ref::<PyErr>() else { return Ok(garbled) };
+    let raised = raised.value(py);
+    if raised.is_instance_of::<PyValueError>() {
+        garbled.setattr("__cause__", raised)?;
+        return Ok(garbled);
+    }
+    raised.call_method1("add_note", (format!("labtether: {garbled}"),))?;
+    Ok(raised.clone().into_any())
 }
 
 fn evidence(py: Python<'_>, about: &Evidence, text: bool, more: &Bound<'_, PyDict>) -> PyResult<()> {

@@ -8,12 +8,15 @@
 
 mod lines;
 
+use std::task::Waker;
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 pub use lines::Lines;
 
-use crate::error::Shown;
+use crate::error::{Cause, Shown};
 
 /// How messages are told apart on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,26 @@ impl Framing {
         match self {
             Framing::Lines(lines) => lines.cut(received),
         }
+    }
+
+    /// Whoever takes from now on: rung when something outside (a checksum in Python, say) has been worked out, and taking again may
+    /// give more. Nothing to do for a framing that asks nobody.
+    pub fn attend(&self, ring: &Waker) {
+        let _ = ring;
+    }
+
+    /// How long the line has to be silent for what has come to be a message, where silence ends one.
+    pub fn quiet(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The line has been silent for so long: what has come is a message.
+    ///
+    /// # Errors
+    /// As [`Framing::take`].
+    pub fn cut_quiet(&self, received: &mut BytesMut) -> Result<Option<Message>, FrameError> {
+        let _ = received;
+        Ok(None)
     }
 
     /// In words, for messages to people: "lines ending in '\r\n'".
@@ -96,6 +119,26 @@ pub enum FrameError {
         /// The first few bytes of it.
         beginning: Bytes,
     },
+    /// The user's own code raised something.
+    #[error("{what} raised {raised}")]
+    Raised {
+        /// Whose: "the framing's take()".
+        what: String,
+        /// In words.
+        raised: String,
+        /// What it raised.
+        cause: Cause,
+    },
+}
+
+impl FrameError {
+    /// What the user's code raised, if it was that.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            FrameError::Raised { cause, .. } => Some(cause.clone()),
+            FrameError::TooLong { .. } => None,
+        }
+    }
 }
 
 /// The caller's doing: what was to be sent is not a body.

@@ -50,13 +50,13 @@ impl Conversation {
         let verdict = match framing.take(&mut self.input) {
             Ok(None) => return false,
             Ok(Some(body)) => Ok(Answer::Message(Heard { body, at }, Vec::new())),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error),
         };
         let Some(Current::Query(asked)) = self.current.take() else { return false };
-        let verdict = verdict.map_err(|why| {
+        let verdict = verdict.map_err(|error| {
             let about = self.about(&asked.job, asked.started, at.moment);
             self.owe_anything(at.moment + self.rules.drain);
-            LinkError::Frame { about, why }
+            LinkError::Frame { about, why: error.to_string(), cause: error.cause() }
         });
         if verdict.is_ok() {
             self.counts.exchanges += 1;

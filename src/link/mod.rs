@@ -207,7 +207,7 @@ impl Link {
             about.elapsed = self.trace.last_written().map(|written| now.since(written));
             about.tail = self.trace.tail(now);
         }
-        LinkError::Frame { about, why }
+        LinkError::Frame { about, why, cause: None }
     }
 
     fn open_failed(&self, cause: OpenError, port: &str, elapsed: Duration) -> LinkError {

@@ -151,7 +151,7 @@ impl Conversation {
                         }
                         Some(Ok(Answer::Message(heard, std::mem::take(&mut waiting.skipped))))
                     }
-                    Err(error) => Some(Err(error.to_string())),
+                    Err(error) => Some(Err(error)),
                 }
             }
             _ => None,
@@ -165,11 +165,15 @@ impl Conversation {
                 self.counts.exchanges += 1;
                 self.lend(waiting.job, answer, Source::Talk { id, taken: waiting.taken, owed });
             }
-            Err(why) => {
+            Err(error) => {
                 // What was passed over on the way to it can still be received.
                 self.unread(&waiting.taken);
                 let about = self.about(&waiting.job, None, at.moment);
-                self.give(waiting.job, Err(LinkError::Frame { about, why }), at.moment);
+                self.give(
+                    waiting.job,
+                    Err(LinkError::Frame { about, why: error.to_string(), cause: error.cause() }),
+                    at.moment,
+                );
             }
         }
         true

@@ -1,5 +1,6 @@
 //! Byte pipes: what an actor reads from and writes to. No messages, no turns, no deadlines of exchanges live here.
 
+pub mod control;
 pub mod memory;
 pub mod ports;
 pub mod pty;
@@ -12,6 +13,8 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use rustix::io::Errno;
+
+use control::{Control, ControlError, Controlled};
 
 /// A pipe that was just opened, and what there is to say about it.
 pub struct Opened {
@@ -48,6 +51,14 @@ pub trait Transport: Send {
 
     /// The line's speed in bytes per second, where writing is not as fast as the machine: `None` for sockets and pseudo-terminals.
     fn bytes_per_second(&self) -> Option<f64>;
+
+    /// Carries `control` out. Called again with the same one until it is ready; called without one between, it may be begun anew.
+    ///
+    /// *Errors*: the device cannot do it, which is what a pipe without lines says to all of them.
+    fn poll_control(&mut self, cx: &mut Context<'_>, control: &Control) -> Poll<Result<Controlled, ControlError>> {
+        let _ = cx;
+        Poll::Ready(Err(ControlError::Unsupported(format!("{}: this is no serial line", control.word()))))
+    }
 
     /// Gives the pipe back. May block (the kernel waits for output that is held up), so it runs on a thread of its own:
     /// lift the exclusive flag and the lock first, discard pending output, then close.

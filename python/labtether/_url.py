@@ -1,0 +1,107 @@
+"""Links by URL, for settings kept in files: `lt.link("serial:///dev/ttyUSB0?baudrate=115200")`."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from labtether import _core
+from labtether._checks import check_name
+from labtether._framing import FramingLike
+from labtether._link import Link
+from labtether._open import serial, tcp
+from labtether._options import common_options
+
+__all__ = ["link"]
+
+
+def _simulated(
+    instrument: str,
+    *,
+    framing: FramingLike | None = "\r\n",
+    timeout: float = 5.0,
+    name: str | None = None,
+    **options: Any,
+) -> Link[Any]:
+    shown = instrument if name is None else name
+    lines, common = common_options(framing, timeout, shown, f"sim://{instrument}", options)  # type: ignore[arg-type]
+    wire = _core.simulated_link(instrument, common)
+    url = f"sim://{instrument}"
+    return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
+
+
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_SERIAL_SETTINGS: dict[str, Any] = {
+    "baudrate": int,
+    "bytesize": int,
+    "parity": str,
+    "stopbits": float,
+    "xonxoff": bool,
+    "rtscts": bool,
+    "dsrdtr": bool,
+    "exclusive": bool,
+    "dtr": bool,
+    "rts": bool,
+}
+_ANY_SETTINGS: dict[str, Any] = {
+    "timeout": float,
+    "name": str,
+    "drain": float,
+    "settle": float,
+    "turn": float,
+    "close_timeout": float,
+}
+
+
+def link(url: str, **options: Any) -> Link[Any]:
+    """A closed link to where `url` leads, for settings kept in files.
+
+    `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `sim://balance`. The query part takes the
+    settings that are numbers, words or true and false; `options` are those of `serial` and `tcp`, and go before it.
+
+    Raises ValueError for a URL that says nothing, TypeError for an unknown option.
+    """
+    check_name(url, "url")
+    parts = urlsplit(url)
+    settings: dict[str, Any] = {}
+    known = _ANY_SETTINGS | {"serial": _SERIAL_SETTINGS, "tcp": {"connect_timeout": float}}.get(parts.scheme, {})
+    try:
+        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError(f"the settings of {url!r} are not of the form name=value") from None
+    for name, text in query:
+        if name not in known:
+            raise ValueError(f"a {parts.scheme}:// url has no setting {name!r}; there are {', '.join(sorted(known))}")
+        settings[name] = _setting(known[name], name, text)
+    settings.update(options)
+    match parts.scheme:
+        case "serial":
+            path = unquote(parts.netloc + parts.path)
+            if not path:
+                raise ValueError(f"{url!r} names no port: serial:///dev/ttyUSB0")
+            return serial(path, **settings)
+        case "tcp":
+            try:
+                host, port = parts.hostname, parts.port
+            except ValueError:
+                raise ValueError(f"{url!r} has no usable port number: tcp://host:5025") from None
+            if not host or port is None or parts.path not in ("", "/"):
+                raise ValueError(f"{url!r} is not of the form tcp://host:5025")
+            return tcp(host, port, **settings)
+        case "sim":
+            return _simulated(parts.netloc, **settings)
+        case "":
+            raise ValueError(f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025 or sim://balance")
+        case scheme:
+            raise ValueError(f"there are no {scheme}:// links; there are serial://, tcp:// and sim://")
+
+
+def _setting(kind: Any, name: str, text: str) -> Any:
+    if kind is bool:
+        if text.lower() not in _FLAGS:
+            raise ValueError(f"{name} is true or false, not {text!r}")
+        return _FLAGS[text.lower()]
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} is {'a whole number' if kind is int else 'a number'}, not {text!r}") from None

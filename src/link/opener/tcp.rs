@@ -1,0 +1,48 @@
+//! TCP servers: names are resolved on a thread, connecting is the runtime's.
+
+use std::future::ready;
+use std::time::Duration;
+
+use super::{Attempt, Later, Opener};
+use crate::error::{OpenError, OpenKind};
+use crate::transport::Opened;
+use crate::transport::tcp::{address, open_tcp, resolve};
+
+/// A TCP server.
+pub struct TcpServer {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+}
+
+impl Opener for TcpServer {
+    fn find<'a>(&'a self, _attempt: &'a Attempt) -> Later<'a, Result<(String, Option<u64>), OpenError>> {
+        Box::pin(ready(Ok((format!("{}:{}", self.host, self.port), None))))
+    }
+
+    fn open<'a>(&'a self, _port: &'a str, attempt: &'a Attempt) -> Later<'a, Result<Opened, OpenError>> {
+        Box::pin(async move {
+            let addresses = match address(&self.host, self.port) {
+                Some(address) => vec![address],
+                None => {
+                    // The system's resolver blocks for as long as it likes; it may do so on a thread of its own, with a name.
+                    let thread = format!("labtether-resolve-{}", attempt.name);
+                    let (host, port) = (self.host.clone(), self.port);
+                    attempt.on_thread(&thread, move || resolve(&host, port), drop).await?
+                }
+            };
+            tokio::select! {
+                biased;
+                opened = open_tcp(&addresses) => opened,
+                () = attempt.given_up.cancelled() => Err(OpenError::new(OpenKind::Refused, "given up")),
+            }
+        })
+    }
+
+    fn limit(&self) -> Duration {
+        self.connect_timeout
+    }
+}
