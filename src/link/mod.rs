@@ -3,20 +3,30 @@
 //! A query's way: a [`Link`] takes a job to the actor (`desk.rs`) and holds a ticket; `actor.rs` runs the wire; `conversation.rs` decides; the
 //! reply wakes the ticket.
 
+mod aborting;
 pub mod actor;
 pub mod berths;
+pub mod controls;
 pub mod conversation;
 pub mod desk;
+mod echo;
 pub mod feed;
+mod flights;
 mod hearing;
 pub mod job;
+mod keepalive;
+mod leaving;
+mod letters;
 mod limits;
 mod loans;
 pub mod log;
 pub mod opener;
 mod output;
+mod pace;
 mod poll;
+pub mod question;
 mod queue;
+pub mod rules;
 pub mod session;
 pub mod setup;
 mod talk;
@@ -24,6 +34,7 @@ pub mod ticket;
 pub mod trace;
 mod turns;
 mod unasked;
+mod writing;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -35,11 +46,10 @@ use tokio::sync::mpsc::error::SendError;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Evidence, LinkError, OpenError};
-use crate::framing::Framing;
-use conversation::{Resync, Rules};
 use job::{Closing, Job, Request, Sink, What};
 use log::{Level, Line, Log, Topic};
 use opener::Opener;
+use rules::Rules;
 use session::Session;
 use ticket::{Counts, Gauge, Pending, Ticket, Verdict, next_id, ticket};
 use trace::Trace;
@@ -52,16 +62,8 @@ pub struct Config {
     pub port: Arc<str>,
     /// How its pipe is opened.
     pub opener: Box<dyn Opener>,
-    /// How messages end.
-    pub framing: Option<Framing>,
-    /// The time limit of an exchange, where none is given.
-    pub limit: Duration,
-    /// See [`Rules::drain`].
-    pub drain: Duration,
-    /// See [`Rules::settle`].
-    pub settle: Duration,
-    /// See [`Rules::resync`].
-    pub resync: Option<Resync>,
+    /// How it talks. The name and the port in it are those above.
+    pub rules: Rules,
     /// How many events the trace keeps.
     pub trace: usize,
     /// How long closing may wait for output to leave.
@@ -74,15 +76,7 @@ pub struct Config {
 
 impl Config {
     fn rules(&self) -> Rules {
-        Rules {
-            name: self.name.clone(),
-            port: self.port.clone(),
-            framing: self.framing.clone(),
-            drain: self.drain,
-            settle: self.settle,
-            resync: self.resync.clone(),
-            limit: self.limit,
-        }
+        Rules { name: self.name.clone(), port: self.port.clone(), ..self.rules.clone() }
     }
 }
 
@@ -238,7 +232,8 @@ impl Link {
     pub fn ask(&self, what: What, talk: Option<u64>, limit: Duration, turn: Duration, clock: &Clock) -> Ticket {
         let asked = clock.now();
         let command = match &what {
-            What::Query { command, .. } | What::Send { command, .. } => Some(command),
+            What::Query(question) => Some(&question.command),
+            What::Send { command, .. } => Some(command),
             _ => None,
         };
         let id = next_id();

@@ -331,8 +331,13 @@ async fn close_pipe(
 impl Link {
     fn new_conversation(&self, session: &Session, now: Stamp, is_device: bool) -> Conversation {
         let before = self.gauge.counts().last.is_some();
-        let mut conversation =
-            Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), self.gauge.clone());
+        let mut conversation = Conversation::new(
+            self.config.rules(),
+            self.trace.clone(),
+            session.mailbox.clone(),
+            self.gauge.clone(),
+            now.moment,
+        );
         if is_device || before {
             // What the session before was told may still be on its way.
             conversation.settle_first(now);

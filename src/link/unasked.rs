@@ -63,8 +63,11 @@ impl Unasked {
     /// The next `receive()` that can be served, with its message.
     pub(super) fn serve(&mut self) -> Option<(Waiting, Heard)> {
         let (index, place) = self.receives.iter().enumerate().find_map(|(index, waiting)| {
-            let What::Receive { pattern, .. } = &waiting.job.what else { return None };
-            let wanted = |heard: &Heard| pattern.as_ref().is_none_or(|pattern| pattern.is_match(&heard.body));
+            let What::Receive { pattern, accept, .. } = &waiting.job.what else { return None };
+            let fits = |pattern: &Option<Regex>, heard: &Heard| {
+                pattern.as_ref().is_none_or(|pattern| pattern.is_match(&heard.body))
+            };
+            let wanted = |heard: &Heard| fits(accept, heard) && fits(pattern, heard);
             Some((index, self.kept.iter().position(wanted)?))
         })?;
         Some((self.receives.remove(index)?, self.kept.remove(place)?))
