@@ -16,6 +16,7 @@ mod options;
 mod owner;
 mod places;
 mod port;
+mod question;
 mod simulation;
 mod sleep;
 mod stream;
@@ -39,6 +40,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<simulation::Simulation>()?;
     module.add_class::<values::PyFraming>()?;
     module.add_class::<values::PyPattern>()?;
+    module.add_class::<question::PyAbort>()?;
+    module.add_class::<question::PyMore>()?;
     module.add_class::<wire::Wire>()?;
     module.add_class::<supervisor::Supervisor>()?;
     module.add_class::<living::Living>()?;
