@@ -20,8 +20,8 @@ __all__ = ["annotate", "settle"]
 
 @types.coroutine
 def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, Any, Any]:
-    """Ask Rust to stop, wait until it has (at most CANCEL_TIMEOUT and its own patience), then raise `error`, with a note on what became of
-    the work.
+    """Ask Rust to stop, wait until it has (at most CANCEL_TIMEOUT and its patience), then raise `error`, with a note on
+    what became of the work.
 
     A second cancellation is kept and changes nothing: the wait goes on.
     """

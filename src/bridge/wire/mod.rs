@@ -73,6 +73,8 @@ impl Wire {
             What::Query(question) => patience(question, limit),
             _ => Duration::ZERO,
         };
+        // What becomes of an exchange is told once, when it is left.
+        let label = if talk.is_some() && !matches!(what, What::Leave(_)) { label.inside() } else { label };
         let turns = self.turns.clone();
         let ordered = matches!(what, What::Read(_) | What::Receive { .. });
         let operation = self.operation(
