@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class AskOptions(TypedDict, total=False):
-    """What a question can be given besides its command, `parse` and `timeout`; what each means is said at Link.query."""
+    """What a question can be given besides its command, `parse` and `timeout`; see Link.query."""
 
     framing: FramingLike | None
     turn: float | None

@@ -28,8 +28,9 @@ class Branch(Link[M]):
             raise TypeError("at() needs a link with a framing: a raw line has no messages to address")
         if isinstance(address, bool) or not isinstance(address, (str, int)):
             raise TypeError(f"address is a str or an int, not {type(address).__name__}")
-        if not (isinstance(send, str) and isinstance(reply, (str, re.Pattern))):
-            raise TypeError("send is a str and reply a pattern on str")
+        for what, given, kinds in (("send", send, str), ("reply", reply, (str, re.Pattern))):
+            if not isinstance(given, kinds):
+                raise TypeError(f"{what} is a str, not {type(given).__name__}")
         if "{body}" not in send:
             raise ValueError(f"send says where the command goes: {{body}} is missing in {send!r}")
         flags = reply.flags if isinstance(reply, re.Pattern) else re.DOTALL

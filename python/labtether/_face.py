@@ -62,6 +62,8 @@ class Face(Generic[M]):
         self._made = _caller()
         self._encoder: Encoder = encoder_of(framing)
         self._extras = extras
+        if extras.readying is not None and extras.readying.link is None:
+            extras.readying.link = weakref.ref(self)  # type: ignore[arg-type]
         self._accept: _core.Pattern | None = None
         """Messages that are for this face; None: all are."""
         self._shared: weakref.WeakSet[Any] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -111,6 +112,21 @@ class Link(Asking[M]):
             if self._wire.state not in ("closed", "lost"):
                 self._shared.add(self)
         return Branch(self, address, send, reply, name)
+
+    def _face_for_readying(self) -> Link[M]:
+        """A face whose questions go before everybody else's, for the function that readies a new connection."""
+        face: Link[M] = Link(
+            self._wire.first(),
+            name=self._name,
+            url=self._url,
+            described=self._described,
+            timeout=self._timeout,
+            framing=self._framing,
+            extras=replace(self._extras, readying=None),
+        )
+        # It closes nothing: the link it stands for is still there.
+        face._shared = weakref.WeakSet([self])
+        return face
 
     @property
     def sync(self) -> SyncLink[M]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 from labtether import _core
 from labtether._checks import check_count, check_name, check_seconds, reject_unknown
 from labtether._framing import Encoder, FramingLike, Lines, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._ready import Readying
 from labtether._rules import Break, ById, Check, KeepAlive, Reconnect
 from labtether._values import Raw, Resync
 
@@ -83,7 +84,7 @@ class Extras:
 
     match: ById | None = None
     check: Check | None = None
-    reconnect: Reconnect | None = None
+    readying: Readying | None = None
 
 
 def common_options(
@@ -100,6 +101,7 @@ def common_options(
     _is_a(match, ById, "match")
     _is_a(check, Check, "check")
     _is_a(reconnect, Reconnect, "reconnect")
+    readying = None if reconnect is None or reconnect.ready is None else Readying(reconnect.ready)
     common: dict[str, Any] = {
         "name": check_name(name, "name"),
         "port": port,
@@ -115,7 +117,8 @@ def common_options(
         "ids": _ids(match, lines, encoder),
         "echo": _echo(given["echo"], lines),
         "reconnect": reconnect and (reconnect.first, reconnect.factor, reconnect.limit, reconnect.give_up),
-        "extras": Extras(match, check, reconnect),
+        "extras": Extras(match, check, readying),
+        "ready": readying,
     }
     for option in ("drain", "settle", "close_timeout", "gap", "char_delay"):
         common[option] = _required(given, option, finite=True)

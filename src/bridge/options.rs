@@ -11,10 +11,12 @@ use pyo3::types::PyDict;
 use regex::bytes::Regex;
 
 use super::values::{PyFraming, PyPattern, span};
-use crate::lifecycle::log;
+use crate::lifecycle::{engine, log};
 use crate::link::Config;
 use crate::link::opener::Opener;
+use crate::link::reconnecting::Ready;
 use crate::link::rules::{Echo, IdOf, KeepAlive, Pacing, Reconnect, Resync, Rules};
+use crate::nursery::thread::on_thread;
 use crate::transport::serial::{Parity, StopBits};
 
 /// A link's configuration, and what only its face needs.
@@ -113,17 +115,40 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
         framing,
         ..Rules::default()
     };
+    let name: String = get(options, "name")?;
     let config = Config {
-        name: Arc::from(get::<String>(options, "name")?),
+        name: Arc::from(name.as_str()),
         port: Arc::from(get::<String>(options, "port")?),
         opener,
         rules,
         trace: get(options, "trace")?,
         close_timeout: span(get(options, "close_timeout")?)?,
         park,
+        ready: get::<Option<Py<PyAny>>>(options, "ready")?.map(|call| ready(call, &name)),
         log: log(),
     };
     Ok(Common { config, text: get(options, "text")?, turn: span(get(options, "turn")?)? })
+}
+
+/// Calls `call` on a thread of its own, with a name: it runs the user's code, which may take its time.
+fn ready(call: Py<PyAny>, name: &str) -> Ready {
+    let (call, thread) = (Arc::new(call), format!("labtether-ready-{name}"));
+    Arc::new(move || {
+        let (call, thread) = (call.clone(), thread.clone());
+        Box::pin(async move {
+            let engine = engine().map_err(|error| error.to_string())?;
+            let nursery = &engine.place().nursery;
+            let work = move || {
+                let called = Python::try_attach(|py| call.call0(py).map(drop).map_err(|error| error.to_string()));
+                called.unwrap_or_else(|| Err("the process is ending".to_owned()))
+            };
+            match on_thread(nursery.census(), Some(nursery.id()), &thread, work, drop).await {
+                Ok(Some(result)) => result,
+                Ok(None) => Err(format!("thread {thread} panicked")),
+                Err(error) => Err(format!("no thread to run it on: {error}")),
+            }
+        })
+    })
 }
 
 /// pyserial's letters.

@@ -25,6 +25,7 @@ use super::job::{Closing, Job, Request};
 use super::pace::Pace;
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
+use crate::transport::unplugged::Unplugged;
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub enum End {
     Closed(Closing),
     /// The port went away.
     Lost(io::Error),
+    /// It is to be opened anew.
+    Reopen,
 }
 
 /// See the module.
@@ -96,6 +99,9 @@ impl Actor {
         loop {
             if let Some(error) = self.failed.take() {
                 return Poll::Ready(End::Lost(error));
+            }
+            if self.conversation.take_reopen() {
+                return Poll::Ready(End::Reopen);
             }
             if let Some(why) = self.told_to_close.take() {
                 return Poll::Ready(End::Closed(why));
@@ -161,6 +167,7 @@ impl Actor {
     fn needs_its_task(&mut self) -> bool {
         let over = self.failed.is_some() || self.panicked.is_some() || self.told_to_close.is_some();
         let deaf = !self.listens && self.conversation.input.len() < self.conversation.most_unread();
+        let over = over || self.conversation.is_to_reopen();
         let control = self.conversation.need(self.clock.now()).is_some();
         over || deaf
             || control
@@ -266,7 +273,7 @@ impl Actor {
     fn advance(&mut self) -> io::Result<()> {
         let now = self.clock.stamp();
         loop {
-            while self.conversation.next_turn(now).is_some() {
+            while !self.conversation.is_to_reopen() && self.conversation.next_turn(now).is_some() {
                 // What is in the kernel by now was said before the question: it is not its answer.
                 let n = self.pipe.read_now(&mut self.conversation.input)?;
                 if n > 0 {
@@ -285,7 +292,7 @@ impl Actor {
                 self.pipe.discard_input();
             }
             // What has ended may have made way for somebody.
-            if self.conversation.next_turn(now).is_none() {
+            if self.conversation.is_to_reopen() || self.conversation.next_turn(now).is_none() {
                 break;
             }
         }
@@ -330,6 +337,26 @@ impl Actor {
             self.clock.sleep(Duration::from_millis(5)).await;
         }
         self.pipe.discard_output();
+    }
+
+    /// Takes the pipe out; nothing comes from now on, and nothing goes.
+    pub fn unplug(&mut self) -> Box<dyn Transport> {
+        self.pace = Pace::new(None, self.conversation.pacing(), self.clock.now());
+        std::mem::replace(&mut self.pipe, Box::new(Unplugged))
+    }
+
+    /// A new pipe, for now only for whoever readies it.
+    pub fn plug(&mut self, pipe: Box<dyn Transport>, now: Stamp) {
+        self.pace = Pace::new(pipe.bytes_per_second(), self.conversation.pacing(), now.moment);
+        self.pipe = pipe;
+        self.conversation.come_back(now);
+    }
+
+    /// Wakes its task, if it sleeps.
+    pub fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// The pipe, for closing.

@@ -21,6 +21,7 @@ use regex::bytes::Regex;
 use tokio::sync::mpsc;
 
 use super::aborting::Aborting;
+use super::away::Access;
 use super::controls::Doing;
 use super::echo::Echo;
 use super::flights::Flights;
@@ -140,6 +141,10 @@ pub struct Conversation {
     pub(super) discard: bool,
     /// The port is to be closed and opened again.
     pub(super) reopen: bool,
+    /// Who may ask.
+    pub(super) access: Access,
+    /// The exchange that was open when the connection was lost.
+    pub(super) lost_talk: Option<u64>,
     /// Rung by whoever works out what a message is.
     pub(super) ring: Waker,
 }
@@ -194,6 +199,8 @@ impl Conversation {
             gauge,
             discard: false,
             reopen: false,
+            access: Access::All,
+            lost_talk: None,
             ring,
         }
     }
@@ -210,7 +217,10 @@ impl Conversation {
         self.show();
         match job.reply {
             Sink::Ticket(reply) => reply.give(verdict),
-            Sink::Poll(id) => self.polls.answered(id, verdict, now),
+            Sink::Poll(id) => {
+                let comes_back = self.rules.reconnect.is_some();
+                self.polls.answered(id, verdict, now, comes_back);
+            }
             Sink::KeepAlive => self.kept_alive(verdict),
         }
     }
@@ -326,7 +336,12 @@ impl Conversation {
         self.rules.pacing
     }
 
-    /// Whether the port is to be opened anew; asked once.
+    /// Whether the port is to be opened anew.
+    pub fn is_to_reopen(&self) -> bool {
+        self.reopen
+    }
+
+    /// The same; asked once.
     pub fn take_reopen(&mut self) -> bool {
         std::mem::take(&mut self.reopen)
     }

@@ -74,6 +74,8 @@ pub struct Job {
     pub turn: Duration,
     /// When it was asked.
     pub asked: Moment,
+    /// It readies a new connection: nobody else may ask before.
+    pub first: bool,
     /// Where the verdict goes.
     pub reply: Sink,
 }

@@ -18,7 +18,8 @@ impl Conversation {
 
     /// Nobody has the line, waits for it, or is owed something.
     fn is_free(&self) -> bool {
-        self.current.is_none()
+        self.is_open_to_all()
+            && self.current.is_none()
             && self.queue.is_empty()
             && self.debt.is_none()
             && self.flights.is_empty()
@@ -42,7 +43,8 @@ impl Conversation {
             None => What::Send { command, frame, urgent: false, raw: false },
         };
         let (limit, asked) = (self.rules.limit, now.moment);
-        let job = Job { id: next_id(), talk: None, what, limit, turn: limit, asked, reply: Sink::KeepAlive };
+        let job =
+            Job { id: next_id(), talk: None, what, limit, turn: limit, asked, first: false, reply: Sink::KeepAlive };
         self.queue.push(job);
     }
 

@@ -43,6 +43,9 @@ impl Conversation {
         {
             return self.give(job, Err(error), now.moment);
         }
+        if let Some(error) = self.no_connection(&job, now.moment) {
+            return self.give(job, Err(error), now.moment);
+        }
         if let Some(talk) = job.talk {
             return self.talk_job(talk, job, now);
         }

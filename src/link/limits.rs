@@ -152,6 +152,9 @@ impl Conversation {
     }
 
     fn busy(&self, job: &Job, now: Moment) -> LinkError {
+        if let Some(error) = self.still_away(job, now) {
+            return error;
+        }
         let about = self.about(job, None, now);
         let waited = Seconds(job.turn);
         let why = match (&self.current, &self.debt) {

@@ -5,6 +5,7 @@
 
 mod aborting;
 pub mod actor;
+mod away;
 pub mod berths;
 pub mod controls;
 pub mod conversation;
@@ -26,6 +27,7 @@ mod pace;
 mod poll;
 pub mod question;
 mod queue;
+pub mod reconnecting;
 pub mod rules;
 pub mod session;
 pub mod setup;
@@ -49,6 +51,7 @@ use crate::error::{Evidence, LinkError, OpenError};
 use job::{Closing, Job, Request, Sink, What};
 use log::{Level, Line, Log, Topic};
 use opener::Opener;
+use reconnecting::Ready;
 use rules::Rules;
 use session::Session;
 use ticket::{Counts, Gauge, Pending, Ticket, Verdict, next_id, ticket};
@@ -70,6 +73,8 @@ pub struct Config {
     pub close_timeout: Duration,
     /// Last words, framed, that Rust writes where Python cannot.
     pub park: Option<Bytes>,
+    /// What readies a new connection, after a lost one.
+    pub ready: Option<Ready>,
     /// Where log lines go.
     pub log: Log,
 }
@@ -88,6 +93,8 @@ pub(crate) enum Phase {
     Opening(Arc<Session>),
     /// Usable.
     Open(Arc<Session>),
+    /// The port has gone, and is looked for.
+    Reconnecting(Arc<Session>),
     /// On the way down.
     Closing(Arc<Session>),
     /// The port went away; stays until `stop()` or `setup()`.
@@ -98,9 +105,11 @@ impl Phase {
     fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Phase::Closed => None,
-            Phase::Opening(session) | Phase::Open(session) | Phase::Closing(session) | Phase::Lost { session, .. } => {
-                Some(session)
-            }
+            Phase::Opening(session)
+            | Phase::Open(session)
+            | Phase::Reconnecting(session)
+            | Phase::Closing(session)
+            | Phase::Lost { session, .. } => Some(session),
         }
     }
 }
@@ -141,6 +150,7 @@ impl Link {
             Phase::Closed => "closed",
             Phase::Opening(_) => "opening",
             Phase::Open(_) => "open",
+            Phase::Reconnecting(_) => "reconnecting",
             Phase::Closing(_) => "closing",
             Phase::Lost { .. } => "lost",
         }
@@ -215,7 +225,7 @@ impl Link {
     fn open_session(&self, command: Option<&Bytes>, now: Moment) -> Result<Arc<Session>, LinkError> {
         let mut about = self.about(command.cloned());
         let why = match &*self.phase() {
-            Phase::Open(session) => return Ok(session.clone()),
+            Phase::Open(session) | Phase::Reconnecting(session) => return Ok(session.clone()),
             Phase::Lost { cause, .. } => {
                 about.tail = self.trace.tail(now);
                 about.elapsed = Some(Duration::ZERO);
@@ -230,6 +240,19 @@ impl Link {
 
     /// Asks for something; the ticket is the wait.
     pub fn ask(&self, what: What, talk: Option<u64>, limit: Duration, turn: Duration, clock: &Clock) -> Ticket {
+        self.ask_as(false, what, talk, limit, turn, clock)
+    }
+
+    /// The same; `first`: for readying a new connection, before everybody else.
+    pub fn ask_as(
+        &self,
+        first: bool,
+        what: What,
+        talk: Option<u64>,
+        limit: Duration,
+        turn: Duration,
+        clock: &Clock,
+    ) -> Ticket {
         let asked = clock.now();
         let command = match &what {
             What::Query(question) => Some(&question.command),
@@ -240,7 +263,7 @@ impl Link {
         match self.open_session(command, asked) {
             Ok(session) => {
                 let (ticket, reply) = ticket(id, &self.config.name, Some(session.mailbox.clone()));
-                let job = Job { id, talk, what, limit, turn, asked, reply: Sink::Ticket(reply) };
+                let job = Job { id, talk, what, limit, turn, asked, first, reply: Sink::Ticket(reply) };
                 if let Some(job) = session.desk.ask(job)
                     && let Err(SendError(Request::Do(job))) = session.mailbox.send(Request::Do(job))
                     && let Sink::Ticket(reply) = job.reply
@@ -274,7 +297,7 @@ impl Link {
     pub fn end(&self, why: Closing) {
         let mut phase = self.phase();
         let Some(session) = phase.session().cloned() else { return };
-        if matches!(&*phase, Phase::Open(_) | Phase::Opening(_)) {
+        if matches!(&*phase, Phase::Open(_) | Phase::Opening(_) | Phase::Reconnecting(_)) {
             *phase = Phase::Closing(session.clone());
         }
         drop(phase);

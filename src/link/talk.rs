@@ -132,6 +132,12 @@ impl Conversation {
     pub(super) fn talk_job(&mut self, id: u64, job: Job, now: Stamp) {
         let drain = self.rules.drain;
         let Some(talk) = self.talk_mut().filter(|talk| talk.id == id) else {
+            if self.lost_talk == Some(id) {
+                let about = self.about(&job, None, now.moment);
+                let cause =
+                    std::sync::Arc::new(std::io::Error::other("the connection was lost in the middle of the exchange"));
+                return self.give(job, Err(LinkError::Lost { about, cause }), now.moment);
+            }
             let about = self.about(&job, None, now.moment);
             let why = "the exchange is over".to_owned();
             return self.give(job, Err(LinkError::Closed { about, why }), now.moment);

@@ -21,6 +21,9 @@ pub(super) const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
 impl Conversation {
     /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
     pub fn next_turn(&mut self, now: Stamp) -> Option<u64> {
+        if !self.is_open_to_all() {
+            return self.first_of_all();
+        }
         while let Some(poll) = self.polls.take_due(now.moment) {
             let job = question(poll, now.moment);
             self.queue.push(job);
@@ -312,6 +315,7 @@ fn question(poll: &Poll, now: Moment) -> Job {
         limit: poll.limit,
         turn: poll.turn,
         asked: now,
+        first: false,
         reply: Sink::Poll(poll.id),
     }
 }

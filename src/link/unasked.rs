@@ -87,6 +87,13 @@ impl Unasked {
         std::mem::take(&mut self.kept).len()
     }
 
+    /// Something that who listens has to know, and that does not end it.
+    pub(super) fn tell(&mut self, error: impl Fn() -> LinkError) {
+        for (_, _, feed) in &self.subscribers {
+            feed.tell(error());
+        }
+    }
+
     pub(super) fn end(&mut self, error: impl Fn() -> LinkError) {
         for (_, _, feed) in self.subscribers.drain(..) {
             feed.end(Some(error()));

@@ -346,6 +346,11 @@ impl Wire {
         Some(self.raise(py, &lost))
     }
 
+    /// The same link, for readying a new connection: what is asked here goes before everybody else.
+    fn first(&self) -> Wire {
+        self.for_readying()
+    }
+
     /// Closes it in the background, with its last words: nothing refers to it any more.
     fn forget(&self) {
         if !lifecycle::is_forked() {

@@ -32,13 +32,21 @@ pub(super) struct Wire {
     text: bool,
     turn: Duration,
     turns: Arc<Turns>,
+    /// For readying a new connection: what is asked here goes before everybody else.
+    first: bool,
 }
 
 impl Wire {
     pub(super) fn new(common: Common) -> Wire {
         let Common { config, text, turn } = common;
         let turns = Turns::new(&config.name);
-        Wire { tether: Arc::new(Tether(Link::new(config))), text, turn, turns }
+        Wire { tether: Arc::new(Tether(Link::new(config))), text, turn, turns, first: false }
+    }
+
+    /// The same link, for readying a new connection.
+    fn for_readying(&self) -> Wire {
+        let (tether, turns) = (self.tether.clone(), self.turns.clone());
+        Wire { tether, text: self.text, turn: self.turn, turns, first: true }
     }
 
     fn link(&self) -> &Arc<Link> {
@@ -76,13 +84,14 @@ impl Wire {
         // What becomes of an exchange is told once, when it is left.
         let label = if talk.is_some() && !matches!(what, What::Leave(_)) { label.inside() } else { label };
         let turns = self.turns.clone();
+        let first = self.first;
         let ordered = matches!(what, What::Read(_) | What::Receive { .. });
         let operation = self.operation(
             label,
             Box::new(move || {
                 let clock = engine()?.clock();
                 turns.before(need, || {
-                    let pending = tether.0.ask(what, talk, limit, turn, clock);
+                    let pending = tether.0.ask_as(first, what, talk, limit, turn, clock);
                     Box::new(Held { pending, tether })
                 })
             }),
