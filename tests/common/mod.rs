@@ -103,6 +103,7 @@ pub(crate) fn config(opener: impl Opener + 'static, framing: Option<Framing>) ->
         trace: 200,
         close_timeout: ms(2000),
         park: None,
+        ready: None,
         log: Arc::new(|_| {}),
     }
 }
