@@ -37,7 +37,7 @@ impl PyFraming {
     ) -> PyResult<PyFraming> {
         let terminators = terminators.into_iter().map(Bytes::from).collect();
         let lines = Lines::new(terminators, send_terminator.map(Bytes::from), keep, max_length);
-        lines.map(|lines| PyFraming(Framing::Lines(lines))).map_err(|error| PyValueError::new_err(error.to_string()))
+        lines.map(|lines| PyFraming(lines.into())).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// What goes on the wire for `body`.

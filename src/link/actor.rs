@@ -55,7 +55,6 @@ pub struct Actor {
     listens: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 enum Event {
     Asked(Option<Request>),
     Heard(usize),
