@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from labtether import _core
 from labtether._exchange import Exchange, current_task
-from labtether._framing import Encoder, Lines, encoder_of
+from labtether._framing import Encoder, Framed, encoder_of
 from labtether._values import Raw, TraceEvent
 
 __all__ = ["Face", "Message", "is_interactive"]
@@ -39,7 +39,7 @@ class Face(Generic[M]):
     )
 
     def __init__(
-        self, wire: _core.Wire, *, name: str, url: str, described: str, timeout: float, framing: Lines | None
+        self, wire: _core.Wire, *, name: str, url: str, described: str, timeout: float, framing: Framed | None
     ) -> None:
         self._wire = wire
         self._name = name

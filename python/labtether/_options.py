@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from labtether._checks import check_count, check_name, check_seconds, reject_unknown
-from labtether._framing import FramingLike, Lines, as_framing, as_pattern, encoder_of
+from labtether._framing import Framed, FramingLike, Lines, as_framing, as_pattern, encoder_of
 from labtether._values import Raw, Resync
 
 __all__ = ["DEFAULT_FRAMING", "LinkOptions", "common_options"]
@@ -43,7 +43,7 @@ _DEFAULTS: LinkOptions = {
 
 def common_options(
     framing: FramingLike | None, timeout: float, name: str, port: str, options: LinkOptions
-) -> tuple[Lines | None, dict[str, Any]]:
+) -> tuple[Framed | None, dict[str, Any]]:
     """The options that every kind of link has, checked, for Rust."""
     reject_unknown(options, _DEFAULTS, "a link")
     given: dict[str, Any] = {**_DEFAULTS, **options}

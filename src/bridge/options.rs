@@ -9,7 +9,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::values::{PyFraming, PyPattern, span};
+use super::errors::bad_message;
+use super::framing::PyFraming;
+use super::values::{PyPattern, span};
 use crate::lifecycle::log;
 use crate::link::Config;
 use crate::link::conversation::Resync;
@@ -30,11 +32,11 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
         value.extract::<T>().map_err(Into::into)
     }
     let framing: Option<Py<PyFraming>> = get(options, "framing")?;
-    let framing = framing.map(|framing| framing.get().0.clone());
+    let framing = framing.map(|framing| framing.get().fresh());
     let resync: Option<(Vec<u8>, Py<PyPattern>)> = get(options, "resync")?;
     let framed = |body: Vec<u8>| -> PyResult<Bytes> {
         match &framing {
-            Some(framing) => framing.encode(&body).map_err(|error| PyValueError::new_err(error.to_string())),
+            Some(framing) => framing.encode(&body).map_err(|error| bad_message(options.py(), &error)),
             None => Ok(Bytes::from(body)),
         }
     };

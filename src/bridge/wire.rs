@@ -7,14 +7,16 @@ use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::errors::to_python;
+use super::clerk;
+use super::errors::{bad_message, to_python};
 use super::event::PyEvent;
+use super::framing::PyFraming;
 use super::label::Label;
 use super::operation::Operation;
 use super::options::Common;
 use super::stream::Stream;
 use super::turns::{Need, Turns};
-use super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
+use super::values::{PyPattern, TraceRow, span, trace_row};
 use super::work::{Start, Work};
 use crate::error::LinkError;
 use crate::lifecycle::{self, engine};
@@ -84,16 +86,19 @@ impl Wire {
 
     fn frame(&self, body: &[u8], raw: bool) -> PyResult<Bytes> {
         match &self.link().config.framing {
-            Some(framing) if !raw => framing.encode(body).map_err(|error| PyValueError::new_err(error.to_string())),
+            Some(framing) if !raw => framing.encode(body).map_err(|error| Python::attach(|py| bad_message(py, &error))),
             _ => Ok(Bytes::copy_from_slice(body)),
         }
     }
 
     fn framing(&self, given: Option<&Bound<'_, PyFraming>>) -> PyResult<crate::framing::Framing> {
-        given
-            .map(|framing| framing.get().0.clone())
-            .or_else(|| self.link().config.framing.clone())
-            .ok_or_else(|| PyValueError::new_err("a link with framing=None needs framing= for each reply"))
+        if let Some(framing) = given {
+            let fresh = framing.get().fresh();
+            clerk::needed(framing.py(), Some(&fresh))?;
+            return Ok(fresh);
+        }
+        let own = self.link().config.framing.clone();
+        own.ok_or_else(|| PyValueError::new_err("a link with framing=None needs framing= for each reply"))
     }
 
     fn raise(&self, py: Python<'_>, error: &LinkError) -> PyErr {
@@ -108,17 +113,18 @@ impl Wire {
 #[pymethods]
 impl Wire {
     /// Opens it.
-    fn setup(&self, place: String, replace: bool, once: bool) -> Operation {
+    fn setup(&self, py: Python<'_>, place: String, replace: bool, once: bool) -> PyResult<Operation> {
         let link = self.link().clone();
+        clerk::needed(py, link.config.framing.as_ref())?;
         let wish = Wish { place, replace, once };
         let tether = self.tether.clone();
-        self.operation(
+        Ok(self.operation(
             Label::of("setting up", &link.config.name),
             Box::new(move || {
                 let pending = engine()?.setup(&link, wish);
                 Ok(Box::new(Held { pending, tether }) as Box<dyn Work>)
             }),
-        )
+        ))
     }
 
     /// Closes it.

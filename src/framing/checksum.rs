@@ -141,7 +141,7 @@ impl Checksum {
             Function::Sum8 => "Sum8",
             Function::Sum16 => "Sum16",
             Function::Xor8 => "Xor8",
-            Function::Own { inquiry, .. } => inquiry.name(),
+            Function::Own { .. } => "the checksum",
         }
     }
 
@@ -182,12 +182,10 @@ impl Checksum {
         }
     }
 
-    pub(super) fn fresh(&self) -> Checksum {
-        let mut copy = self.clone();
-        if let Function::Own { inquiry, .. } = &mut copy.function {
-            *inquiry = inquiry.fresh();
+    pub(super) fn set_inquiry(&mut self, other: Inquiry) {
+        if let Function::Own { inquiry, .. } = &mut self.function {
+            *inquiry = other;
         }
-        copy
     }
 
     fn covered(&self, parts: Parts<'_>) -> Vec<u8> {

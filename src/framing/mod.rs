@@ -164,14 +164,22 @@ impl Framing {
     /// The same framing, for another stream: it remembers nothing, and rings nobody.
     #[must_use]
     pub fn fresh(&self) -> Framing {
+        self.asking(Inquiry::fresh)
+    }
+
+    /// The same framing, for whoever may run code of the user's own where they are: nothing has to be waited for.
+    #[must_use]
+    pub fn on_the_spot(&self) -> Framing {
+        self.asking(Inquiry::on_the_spot)
+    }
+
+    fn asking(&self, other: impl Fn(&Inquiry) -> Inquiry) -> Framing {
         let mut copy = self.clone();
-        if self.inquiry().is_none() {
-            return copy;
-        }
+        let Some(inquiry) = self.inquiry().map(other) else { return copy };
         if let Framing::Own(own) = &mut copy {
-            *own = Arc::new(own.fresh());
+            Arc::make_mut(own).set_inquiry(inquiry);
         } else if let Some(checksum) = copy.checksum_mut() {
-            *checksum = checksum.fresh();
+            checksum.set_inquiry(inquiry);
         }
         copy
     }
@@ -201,6 +209,11 @@ impl Framing {
             return Some(format!("{} came, but {} has not returned", bytes(heard.len()), inquiry.name()));
         }
         if heard.is_empty() { None } else { Some(self.kind().hint(heard)) }
+    }
+
+    /// Whether code of the user's own is asked.
+    pub fn asks(&self) -> bool {
+        self.inquiry().is_some()
     }
 
     /// Where the user's code is asked, if it is.

@@ -72,6 +72,11 @@ impl Inquiry {
         Inquiry::of(self.oracle.clone())
     }
 
+    /// Asks the same oracle, which answers on the spot: for whoever may run the user's code where they are.
+    pub fn on_the_spot(&self) -> Inquiry {
+        Inquiry::of(Arc::new(OnTheSpot(self.oracle.clone())))
+    }
+
     /// Whose code it is, in words.
     pub fn name(&self) -> &str {
         self.oracle.name()
@@ -140,6 +145,23 @@ impl Inquiry {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct OnTheSpot(Arc<dyn Oracle>);
+
+impl Oracle for OnTheSpot {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn ask(&self, question: Bytes, answer: Answer) {
+        let verdict = self.0.at_once(&question);
+        answer.give(verdict);
+    }
+
+    fn at_once(&self, question: &[u8]) -> Verdict {
+        self.0.at_once(question)
     }
 }
 

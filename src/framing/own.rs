@@ -56,8 +56,8 @@ impl Own {
         Some((removed, (said.len() > HEADER).then(|| said.slice(HEADER + 1..))))
     }
 
-    pub(super) fn fresh(&self) -> Own {
-        Own { take: self.take.fresh(), ..self.clone() }
+    pub(super) fn set_inquiry(&mut self, inquiry: Inquiry) {
+        self.take = inquiry;
     }
 
     pub(super) fn inquiry(&self) -> &Inquiry {
