@@ -10,6 +10,7 @@ Rust owns the instrument I/O; Python gets awaitables, `async with`, and `setup()
 
 from labtether._callback import from_callback
 from labtether._channel import Channel, ChannelStatistics, Sender
+from labtether._checksums import Checksum, Crc, Sum8, Sum16, Xor8
 from labtether._core import __version__
 from labtether._errors import (
     ChannelClosed,
@@ -33,7 +34,18 @@ from labtether._errors import (
 )
 from labtether._exchange import Exchange
 from labtether._executor import Executor
-from labtether._framing import Lines
+from labtether._framing import (
+    Cobs,
+    Enclosed,
+    Fixed,
+    Framing,
+    IeeeBlock,
+    LengthPrefixed,
+    Lines,
+    ModbusRtu,
+    Slip,
+    UntilQuiet,
+)
 from labtether._handle import Handle
 from labtether._lifecycle import lifecycle
 from labtether._link import Link
@@ -63,19 +75,27 @@ __all__ = [
     "ChannelFull",
     "ChannelStatistics",
     "Check",
+    "Checksum",
     "CleanupTimeout",
+    "Cobs",
+    "Crc",
     "Deadlock",
+    "Enclosed",
     "Event",
     "Exchange",
     "Executor",
     "Failed",
+    "Fixed",
     "ForkedProcess",
     "FrameError",
+    "Framing",
     "Handle",
+    "IeeeBlock",
     "InstrumentBusy",
     "InstrumentError",
     "InternalError",
     "KeepAlive",
+    "LengthPrefixed",
     "Lines",
     "Link",
     "LinkBusy",
@@ -85,6 +105,7 @@ __all__ = [
     "LinkOptions",
     "LinkTimeout",
     "Lock",
+    "ModbusRtu",
     "ModemLines",
     "Nursery",
     "Ok",
@@ -98,12 +119,17 @@ __all__ = [
     "ScopeClosed",
     "Semaphore",
     "Sender",
+    "Slip",
     "Slots",
+    "Sum8",
+    "Sum16",
     "Taking",
     "TraceEvent",
     "Tree",
     "Unsupported",
+    "UntilQuiet",
     "Usb",
+    "Xor8",
     "__version__",
     "from_callback",
     "gather",

@@ -12,8 +12,9 @@ from labtether._checks import check_count, check_seconds
 from labtether._errors import InstrumentBusy, LinkTimeout
 from labtether._exchange import Exchange
 from labtether._face import Message
-from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of, matcher
+from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
 from labtether._line import Line
+from labtether._patterns import matcher
 from labtether._rules import Abort
 from labtether._streams import Messages, Poll
 from labtether._time import sleep

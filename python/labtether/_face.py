@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from labtether import _core
 from labtether._exchange import Exchange, current_task
-from labtether._framing import Encoder, Lines, encoder_of
+from labtether._framing import Encoder, Framed, encoder_of
 from labtether._options import Extras
 from labtether._values import Raw, TraceEvent
 
@@ -50,7 +50,7 @@ class Face(Generic[M]):
         url: str,
         described: str,
         timeout: float,
-        framing: Lines | None,
+        framing: Framed | None,
         extras: Extras,
     ) -> None:
         self._wire = wire

@@ -1,104 +1,147 @@
-"""Framings and patterns as users write them; checked here, at the call, and carried out in Rust."""
+"""Framings as users give them: one of ours, a terminator, or an object of their own; and text to bytes and back."""
 
 from __future__ import annotations
 
-import codecs
-import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from labtether import _core
+from labtether._framed import Framed, check_encoding, check_length
+from labtether._framings import Cobs, Enclosed, Fixed, IeeeBlock, LengthPrefixed, ModbusRtu, Slip, UntilQuiet
+from labtether._lines import Lines
+from labtether._patterns import PatternLike, as_pattern
 
-__all__ = ["Encoder", "FramingLike", "Lines", "PatternLike", "as_framing", "as_pattern", "encoder_of", "matcher"]
+__all__ = [
+    "Cobs",
+    "Enclosed",
+    "Encoder",
+    "Fixed",
+    "Framed",
+    "Framing",
+    "FramingLike",
+    "IeeeBlock",
+    "LengthPrefixed",
+    "Lines",
+    "ModbusRtu",
+    "PatternLike",
+    "Slip",
+    "UntilQuiet",
+    "as_framing",
+    "as_pattern",
+    "encoder_of",
+]
 
 
-class Lines:
-    """Messages that end in a terminator.
+@runtime_checkable
+class Framing(Protocol):
+    """What a framing of your own has to have. Any object with these two will do.
 
-    terminator: str or bytes, or several of them, such as `("\\r", ">")`; a message ends at whichever comes first. The
-    default ends at LF and drops one CR before it. send_terminator: what is added to what is sent; None: the (first)
-    terminator; "": nothing. encoding: how text becomes bytes and back; the default, latin-1, loses no byte; None:
-    messages are bytes. keep: leave the terminator on messages. max_length: the longest message, in bytes; a longer one
-    is a FrameError.
+    Both run in Python: `encode` in the sender's call, `take` on one thread of labtether's that runs functions like this
+    one. They must not wait for a link, and have to depend on what they are given alone: `take` may be shown the same
+    bytes again, and is given a new buffer each time. What they raise reaches whoever asked; a ValueError from `take`
+    says that the message is bad, and becomes the cause of a FrameError.
 
-    Raises ValueError for a terminator of no bytes, none at all, or one that is the beginning of another.
+    An attribute `encoding` says that messages are text, and in which encoding; `max_length` how many bytes may come
+    without a message (1 MiB).
     """
 
-    __slots__ = ("core", "encoding", "keep", "max_length", "send_terminator", "terminators")
+    def encode(self, body: bytes, /) -> bytes:
+        """What goes on the wire for `body`. Raises ValueError if it cannot be sent."""
+        ...
 
-    def __init__(
-        self,
-        terminator: str | bytes | Iterable[str | bytes] = "\n",
-        *,
-        send_terminator: str | bytes | None = None,
-        encoding: str | None = "latin-1",
-        keep: bool = False,
-        max_length: int = 65536,
-    ) -> None:
-        if encoding is not None:
-            try:
-                encoding = codecs.lookup(encoding).name
-            except LookupError:
-                raise ValueError(f"there is no encoding {encoding!r}") from None
-        if not isinstance(terminator, Iterable):
-            raise TypeError(f"terminator is str, bytes or several of them, not {type(terminator).__name__}")
-        given = [terminator] if isinstance(terminator, (str, bytes)) else list(terminator)
-        self.terminators = tuple(_as_bytes(one, encoding, "terminator") for one in given)
-        self.send_terminator = (
-            None if send_terminator is None else _as_bytes(send_terminator, encoding, "send_terminator")
-        )
-        self.encoding = encoding
-        self.keep = bool(keep)
-        if isinstance(max_length, bool) or not isinstance(max_length, int):
-            raise TypeError(f"max_length is an int, not {type(max_length).__name__}")
-        if max_length < 1:
-            raise ValueError(f"max_length is at least 1, not {max_length}")
-        self.max_length = max_length
-        self.core = _core.Framing.lines(list(self.terminators), self.send_terminator, self.keep, max_length)
+    def take(self, buffer: bytearray, /) -> bytes | None:
+        """Remove the first message from the front of `buffer` and return its body; None: it is not all there yet.
 
-    def __repr__(self) -> str:
-        shown = [repr(one.decode("latin-1")) for one in self.terminators]
-        return f"Lines({shown[0] if len(shown) == 1 else '(' + ', '.join(shown) + ')'}, encoding={self.encoding!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Lines) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[Any, ...]:
-        return self.terminators, self.send_terminator, self.encoding, self.keep, self.max_length
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _lines, self._key()
+        Raises ValueError for what cannot be a message, after removing it (else one byte is removed).
+        """
+        ...
 
 
-def _lines(*key: Any) -> Lines:
-    terminators, send_terminator, encoding, keep, max_length = key
-    return Lines(terminators, send_terminator=send_terminator, encoding=encoding, keep=keep, max_length=max_length)
+FramingLike: TypeAlias = Framed | Framing | str | bytes
 
 
-FramingLike: TypeAlias = Lines | str | bytes
-PatternLike: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes] | Callable[[Any], object]"
-
-
-def as_framing(framing: FramingLike | None) -> Lines | None:
-    """A str or bytes is short for Lines of it."""
-    if framing is None or isinstance(framing, Lines):
+def as_framing(framing: FramingLike | None) -> Framed | None:
+    """A str or bytes is short for Lines of it; an object with `encode` and `take` is a framing of the user's own."""
+    if framing is None or isinstance(framing, Framed):
         return framing
     if isinstance(framing, str):
         return Lines(framing)
     if isinstance(framing, bytes):
         return Lines(framing, encoding=None)
-    raise TypeError(f"framing is Lines(...), a terminator, or None for raw bytes, not {type(framing).__name__}")
+    if isinstance(framing, type):
+        raise TypeError(f"framing is {framing.__name__}(...), an instance, not the class")
+    if callable(getattr(framing, "encode", None)) and callable(getattr(framing, "take", None)):
+        return _Own(framing)
+    raise TypeError(
+        f"framing is Lines(...) or another framing, a terminator, an object with encode() and take(), or None for raw "
+        f"bytes, not {type(framing).__name__}"
+    )
 
 
-def _as_bytes(text: str | bytes, encoding: str | None, what: str) -> bytes:
-    if isinstance(text, (bytes, bytearray)):
-        return bytes(text)
-    if not isinstance(text, str):
-        raise TypeError(f"{what} is str or bytes, not {type(text).__name__}")
-    return text.encode(encoding or "latin-1")
+class _Own(Framed):
+    """A framing of the user's own."""
+
+    __slots__ = ("framing",)
+    _first: ClassVar[tuple[str, ...]] = ("framing",)
+
+    def __init__(self, framing: Framing) -> None:
+        self.framing = framing
+        self.encoding = check_encoding(getattr(framing, "encoding", None))
+        longest = check_length(getattr(framing, "max_length", 1 << 20))
+        name = f"messages as {type(framing).__name__} has them"
+        self.core = _core.Framing.own(name, _Encoding(framing), _Taking(framing), longest)
+
+    def __repr__(self) -> str:
+        return repr(self.framing)
+
+
+class _Encoding:
+    """`encode` of the user's, checked. Rust refers to it weakly; the core's Python half keeps it."""
+
+    __slots__ = ("__weakref__", "_framing")
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+
+    def __call__(self, body: bytes) -> bytes:
+        frame: Any = self._framing.encode(body)
+        if not isinstance(frame, (bytes, bytearray, memoryview)):
+            raise TypeError(f"the framing's encode() returns bytes, not {type(frame).__name__}")
+        return bytes(frame)
+
+
+class _Removed(Exception):
+    """take() raised its cause, after it had removed bytes."""
+
+    def __init__(self, removed: int) -> None:
+        super().__init__(removed)
+        self._labtether_removed = removed
+
+
+class _Taking:
+    """`take` of the user's, as Rust wants its answer: how many bytes it removed (8 bytes, the lowest first), then 1 and
+    the message if there is one."""
+
+    __slots__ = ("__weakref__", "_framing")
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+
+    def __call__(self, seen: bytes) -> bytes:
+        buffer = bytearray(seen)
+        try:
+            message: Any = self._framing.take(buffer)
+        except BaseException as error:
+            raise _Removed(max(0, len(seen) - len(buffer))) from error
+        if not seen.endswith(buffer):
+            raise TypeError("the framing's take() may only remove bytes from the front of its buffer")
+        removed = len(seen) - len(buffer)
+        if message is None:
+            return removed.to_bytes(8, "little")
+        if not isinstance(message, (bytes, bytearray, memoryview)):
+            raise TypeError(f"the framing's take() returns bytes or None, not {type(message).__name__}")
+        if removed == 0:
+            raise TypeError(f"the framing's take() returned {bytes(message)!r} and removed nothing from its buffer")
+        return removed.to_bytes(8, "little") + b"\x01" + bytes(message)
 
 
 class Encoder:
@@ -122,69 +165,6 @@ class Encoder:
         return body if self.encoding is None else body.decode(self.encoding)
 
 
-def encoder_of(framing: Lines | None) -> Encoder:
+def encoder_of(framing: Framed | None) -> Encoder:
     """The encoder that goes with a framing."""
     return Encoder(framing.encoding if framing is not None else None)
-
-
-def as_pattern(
-    pattern: PatternLike | None, what: str, encoding: str | None = None
-) -> tuple[_core.Pattern | None, Callable[[Any], object] | None]:
-    """A pattern for Rust, or a function to be called here; at most one of the two. encoding: of the messages."""
-    if pattern is None:
-        return None, None
-    flags = 0
-    if isinstance(pattern, re.Pattern):
-        flags = pattern.flags
-        source: str | bytes = pattern.pattern
-    elif isinstance(pattern, (str, bytes)):
-        source = pattern
-    elif callable(pattern):
-        return None, pattern
-    else:
-        raise TypeError(f"{what} is str, bytes, a compiled pattern or a function, not {type(pattern).__name__}")
-    utf8 = encoding == "utf-8" and isinstance(source, str)
-    if isinstance(source, str):
-        text = source if utf8 else "".join(_escaped(character, what, encoding) for character in source)
-    else:
-        text = "".join(_escaped(character, what, None) for character in source.decode("latin-1"))
-    compiled = _core.Pattern(
-        text,
-        utf8,
-        bool(flags & re.IGNORECASE),
-        bool(flags & re.MULTILINE),
-        bool(flags & re.DOTALL),
-        bool(flags & re.VERBOSE),
-    )
-    return compiled, None
-
-
-def _escaped(character: str, what: str, encoding: str | None) -> str:
-    if character.isascii():
-        return character
-    try:
-        encoded = character.encode(encoding or "latin-1")
-    except UnicodeEncodeError:
-        encoded = b""
-    if len(encoded) != 1:
-        name = encoding or "latin-1"
-        raise ValueError(
-            f"{what} is matched byte by byte, and {character!r} is not one byte in {name}: give a function"
-        )
-    return f"\\x{encoded[0]:02x}"
-
-
-def matcher(pattern: PatternLike | None) -> Callable[[Any], object] | None:
-    """A function that says whether a message matches, where messages are looked at in Python."""
-    if pattern is None or not isinstance(pattern, (str, bytes, re.Pattern)):
-        return pattern
-    compiled: Any = re.compile(pattern)
-
-    def matches(message: Any) -> bool:
-        if isinstance(compiled.pattern, str) and isinstance(message, bytes):
-            message = message.decode("latin-1")
-        elif isinstance(compiled.pattern, bytes) and isinstance(message, str):
-            message = message.encode("latin-1")
-        return compiled.search(message) is not None
-
-    return matches

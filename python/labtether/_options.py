@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from labtether import _core
 from labtether._checks import check_count, check_name, check_seconds, reject_unknown
-from labtether._framing import Encoder, FramingLike, Lines, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._framing import Encoder, Framed, FramingLike, Lines, PatternLike, as_framing, as_pattern, encoder_of
 from labtether._ready import Readying
 from labtether._rules import Break, ById, Check, KeepAlive, Reconnect
 from labtether._values import Raw, Resync
@@ -89,7 +89,7 @@ class Extras:
 
 def common_options(
     framing: FramingLike | None, timeout: float, name: str, port: str, options: LinkOptions
-) -> tuple[Lines | None, dict[str, Any]]:
+) -> tuple[Framed | None, dict[str, Any]]:
     """The options that every kind of link has, checked, for Rust."""
     reject_unknown(options, _DEFAULTS, "a link")
     given: dict[str, Any] = {**_DEFAULTS, **options}

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::clerk;
 use super::errors::to_python;
 use super::inside::begin_to_end;
 use super::label::Label;
@@ -30,7 +31,9 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
 #[pyfunction]
 pub(super) fn shut_down(py: Python<'_>) -> Vec<String> {
     begin_to_end();
-    py.detach(lifecycle::shut_down)
+    let mut left = py.detach(lifecycle::shut_down);
+    left.extend(clerk::close(py));
+    left
 }
 
 /// Registered with `os.register_at_fork`.

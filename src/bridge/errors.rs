@@ -9,6 +9,7 @@ use super::inside::Inside;
 use super::owner;
 use super::work::Refusal;
 use crate::error::{Cause, Evidence, LinkError};
+use crate::framing::{BadMessage, FrameError};
 use crate::sync::{Step, Trouble};
 
 fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
@@ -138,6 +139,22 @@ fn own_fault<'py>(py: Python<'py>, garbled: Bound<'py, PyAny>, cause: &Cause) ->
     }
     raised.call_method1("add_note", (format!("labtether: {garbled}"),))?;
     Ok(raised.clone().into_any())
+}
+
+/// What is to be sent cannot be: a ValueError, or what the user's own code raised, as it raised it.
+pub(super) fn bad_message(py: Python<'_>, error: &BadMessage) -> PyErr {
+    let raised = error.cause().and_then(|cause| cause.0.downcast_ref::<PyErr>().map(|raised| raised.clone_ref(py)));
+    raised.unwrap_or_else(|| PyValueError::new_err(error.to_string()))
+}
+
+/// Bytes that are no message, and came over no link.
+pub(super) fn unframed(py: Python<'_>, error: &FrameError) -> PyErr {
+    let _inside = Inside::enter(py);
+    let built = || {
+        let garbled = classes(py)?.getattr("FrameError")?.call1((error.to_string(),))?;
+        error.cause().map_or(Ok(garbled.clone()), |cause| own_fault(py, garbled, &cause))
+    };
+    built().map_or_else(|failure: PyErr| failure, PyErr::from_value)
 }
 
 fn evidence(py: Python<'_>, about: &Evidence, text: bool, more: &Bound<'_, PyDict>) -> PyResult<()> {

@@ -3,10 +3,12 @@
 mod answer;
 mod blocking;
 mod channel;
+mod clerk;
 mod doorbell;
 mod engine;
 mod errors;
 mod event;
+mod framing;
 mod inside;
 mod label;
 mod living;
@@ -38,7 +40,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<port::Port>()?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<simulation::Simulation>()?;
-    module.add_class::<values::PyFraming>()?;
+    module.add_class::<framing::PyFraming>()?;
+    module.add_class::<framing::PyChecksum>()?;
+    module.add_class::<clerk::Errand>()?;
     module.add_class::<values::PyPattern>()?;
     module.add_class::<question::PyAbort>()?;
     module.add_class::<question::PyMore>()?;
@@ -65,6 +69,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(open::tcp_link, module)?)?;
     module.add_function(wrap_pyfunction!(open::simulated_link, module)?)?;
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
+    module.add_function(wrap_pyfunction!(framing::crc_names, module)?)?;
+    module.add_function(wrap_pyfunction!(clerk::next_errand, module)?)?;
     module.add_function(wrap_pyfunction!(engine::start, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shut_down, module)?)?;
     module.add_function(wrap_pyfunction!(inside::leave_daemons, module)?)?;

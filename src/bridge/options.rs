@@ -10,7 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use regex::bytes::Regex;
 
-use super::values::{PyFraming, PyPattern, span};
+use super::errors::bad_message;
+use super::framing::PyFraming;
+use super::values::{PyPattern, span};
 use crate::lifecycle::{engine, log};
 use crate::link::Config;
 use crate::link::opener::Opener;
@@ -39,10 +41,10 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
         value.extract::<T>().map_err(Into::into)
     }
     let framing: Option<Py<PyFraming>> = get(options, "framing")?;
-    let framing = framing.map(|framing| framing.get().0.clone());
+    let framing = framing.map(|framing| framing.get().fresh());
     let framed = |body: &[u8], raw: bool| -> PyResult<Bytes> {
         match &framing {
-            Some(framing) if !raw => framing.encode(body).map_err(|error| PyValueError::new_err(error.to_string())),
+            Some(framing) if !raw => framing.encode(body).map_err(|error| bad_message(options.py(), &error)),
             _ => Ok(Bytes::copy_from_slice(body)),
         }
     };

@@ -1,14 +1,12 @@
-//! Small values that cross over: framings, patterns, spans of time, ports, trace events.
+//! Small values that cross over: patterns, spans of time, ports, trace events.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::framing::{Framing, Lines};
 use crate::link::trace::Event;
 use crate::transport::ports::{self, PortInfo};
 
@@ -18,37 +16,6 @@ pub(super) fn span(seconds: f64) -> PyResult<Duration> {
         return Err(PyValueError::new_err(format!("a time in seconds is not negative: {seconds}")));
     }
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
-}
-
-/// A framing, checked.
-#[pyclass(frozen, name = "Framing", module = "labtether._core")]
-pub(super) struct PyFraming(pub(super) Framing);
-
-#[pymethods]
-impl PyFraming {
-    /// Messages that end in one of `terminators`.
-    #[staticmethod]
-    #[pyo3(signature = (terminators, send_terminator, keep, max_length))]
-    fn lines(
-        terminators: Vec<Vec<u8>>,
-        send_terminator: Option<Vec<u8>>,
-        keep: bool,
-        max_length: usize,
-    ) -> PyResult<PyFraming> {
-        let terminators = terminators.into_iter().map(Bytes::from).collect();
-        let lines = Lines::new(terminators, send_terminator.map(Bytes::from), keep, max_length);
-        lines.map(|lines| PyFraming(Framing::Lines(lines))).map_err(|error| PyValueError::new_err(error.to_string()))
-    }
-
-    /// What goes on the wire for `body`.
-    fn encode<'py>(&self, py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        let frame = self.0.encode(body).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(PyBytes::new(py, &frame))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<Framing {}>", self.0.describe())
-    }
 }
 
 /// A compiled pattern, searched in message bodies.

@@ -1,43 +1,143 @@
 //! Bytes to messages and back. Pure: no I/O, no clock, no async, and no text either: what bytes mean is decided
 //! further up.
 //!
+//! Code of the user's own is asked through an [`oracle`]: then what can be said depends on its answer too, and on nothing else.
+//!
 //! # Invariants
 //! 1. Any cut of any stream gives the same messages and the same errors: what [`Framing::take`] does depends on the
 //!    bytes from the start of a message up to its end, never on how many more have come.
 //! 2. Every error removes at least one byte, so that a caller who goes on taking comes to an end.
+//! 3. Nothing that came makes anyone wait for more bytes than `max_length` and what goes around a body: a longer one is an error.
 
+mod block;
+pub mod catalogue;
+pub mod checksum;
+mod enclosed;
+mod errors;
+mod escape;
 mod lines;
+mod modbus;
+pub mod oracle;
+mod own;
+mod quiet;
+mod sized;
+mod stuffed;
 
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use thiserror::Error;
 
+pub use block::IeeeBlock;
+use checksum::Checksum;
+pub use enclosed::Enclosed;
+use errors::bytes;
+pub use errors::{BadFraming, BadMessage, FrameError};
 pub use lines::Lines;
+pub use modbus::ModbusRtu;
+use oracle::Inquiry;
+pub use own::Own;
+pub use quiet::UntilQuiet;
+pub use sized::{Fixed, LengthPrefixed};
+pub use stuffed::{Stuffed, Stuffing};
 
-use crate::error::{Cause, Shown};
+/// The most that a body has unless something else is said.
+pub const MAX_LENGTH: usize = 65_536;
 
-/// How messages are told apart on the wire.
+/// How messages are told apart on the wire. A clone costs next to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// A message ends at a terminator.
-    Lines(Lines),
+    Lines(Arc<Lines>),
+    /// All messages have one size.
+    Fixed(Arc<Fixed>),
+    /// A field says how long a message is.
+    LengthPrefixed(Arc<LengthPrefixed>),
+    /// A message stands between a start and an end.
+    Enclosed(Arc<Enclosed>),
+    /// Blocks of IEEE 488.2.
+    IeeeBlock(Arc<IeeeBlock>),
+    /// Modbus RTU.
+    ModbusRtu(Arc<ModbusRtu>),
+    /// Silence ends a message.
+    UntilQuiet(Arc<UntilQuiet>),
+    /// SLIP and COBS.
+    Stuffed(Arc<Stuffed>),
+    /// The user's own.
+    Own(Arc<Own>),
+}
+
+/// What each framing does in its own way.
+trait Frames {
+    /// See [`Framing::encode`].
+    fn encode(&self, body: &[u8]) -> Result<Bytes, BadMessage>;
+
+    /// See [`Framing::cut`].
+    fn cut(&self, received: &mut BytesMut) -> Result<Option<Message>, FrameError>;
+
+    /// See [`Framing::quiet`].
+    fn quiet(&self) -> Option<Duration> {
+        None
+    }
+
+    /// See [`Framing::cut_quiet`].
+    fn cut_quiet(&self, _received: &mut BytesMut) -> Result<Option<Message>, FrameError> {
+        Ok(None)
+    }
+
+    /// See [`Framing::describe`].
+    fn describe(&self) -> String;
+
+    /// See [`Framing::hint`]; something came.
+    fn hint(&self, heard: &[u8]) -> String;
+
+    /// The checksum that goes with each message, if any does.
+    fn checksum(&self) -> Option<&Checksum> {
+        None
+    }
+
+    /// The same, to be changed.
+    fn checksum_mut(&mut self) -> Option<&mut Checksum> {
+        None
+    }
+}
+
+macro_rules! each {
+    ($self:expr, $one:ident => $it:expr) => {
+        match $self {
+            Framing::Lines($one) => $it,
+            Framing::Fixed($one) => $it,
+            Framing::LengthPrefixed($one) => $it,
+            Framing::Enclosed($one) => $it,
+            Framing::IeeeBlock($one) => $it,
+            Framing::ModbusRtu($one) => $it,
+            Framing::UntilQuiet($one) => $it,
+            Framing::Stuffed($one) => $it,
+            Framing::Own($one) => $it,
+        }
+    };
 }
 
 impl Framing {
-    /// What goes on the wire for `body`.
-    ///
-    /// # Errors
-    /// `body` brings an end of its own.
-    pub fn encode(&self, body: &[u8]) -> Result<Bytes, BadMessage> {
-        match self {
-            Framing::Lines(lines) => lines.encode(body),
-        }
+    fn kind(&self) -> &dyn Frames {
+        each!(self, framing => &**framing)
     }
 
-    /// Takes the first whole message out of `received`, without its terminator.
-    /// `None` means "not yet": `received` is left as it was, ready for more bytes.
+    fn checksum_mut(&mut self) -> Option<&mut Checksum> {
+        each!(self, framing => Arc::make_mut(framing).checksum_mut())
+    }
+
+    /// What goes on the wire for `body`. Code of the user's own runs here and now.
+    ///
+    /// # Errors
+    /// `body` cannot be said in this framing, or the user's code raised something.
+    pub fn encode(&self, body: &[u8]) -> Result<Bytes, BadMessage> {
+        self.kind().encode(body)
+    }
+
+    /// Takes the first whole message out of `received`, without what is around its body.
+    /// `None` means "not yet": `received` is left as it was, ready for more bytes. (Code of the user's own may have dropped some.)
     ///
     /// # Errors
     /// What came cannot be a message. The offending bytes are removed; take again for what follows them.
@@ -50,42 +150,77 @@ impl Framing {
     /// # Errors
     /// As [`Framing::take`].
     pub fn cut(&self, received: &mut BytesMut) -> Result<Option<Message>, FrameError> {
-        match self {
-            Framing::Lines(lines) => lines.cut(received),
-        }
+        self.kind().cut(received)
     }
 
     /// Whoever takes from now on: rung when something outside (a checksum in Python, say) has been worked out, and taking again may
     /// give more. Nothing to do for a framing that asks nobody.
     pub fn attend(&self, ring: &Waker) {
-        let _ = ring;
+        if let Some(inquiry) = self.inquiry() {
+            inquiry.attend(ring);
+        }
+    }
+
+    /// The same framing, for another stream: it remembers nothing, and rings nobody.
+    #[must_use]
+    pub fn fresh(&self) -> Framing {
+        self.asking(Inquiry::fresh)
+    }
+
+    /// The same framing, for whoever may run code of the user's own where they are: nothing has to be waited for.
+    #[must_use]
+    pub fn on_the_spot(&self) -> Framing {
+        self.asking(Inquiry::on_the_spot)
+    }
+
+    fn asking(&self, other: impl Fn(&Inquiry) -> Inquiry) -> Framing {
+        let mut copy = self.clone();
+        let Some(inquiry) = self.inquiry().map(other) else { return copy };
+        if let Framing::Own(own) = &mut copy {
+            Arc::make_mut(own).set_inquiry(inquiry);
+        } else if let Some(checksum) = copy.checksum_mut() {
+            checksum.set_inquiry(inquiry);
+        }
+        copy
     }
 
     /// How long the line has to be silent for what has come to be a message, where silence ends one.
     pub fn quiet(&self) -> Option<Duration> {
-        None
+        self.kind().quiet()
     }
 
-    /// The line has been silent for so long: what has come is a message.
+    /// The line has been silent for so long: what has come is a message, as far as silence ends one. `None` where nothing has come,
+    /// where it is not silence that ends it, or where code of the user's own was asked; then cut again when it has rung.
     ///
     /// # Errors
     /// As [`Framing::take`].
     pub fn cut_quiet(&self, received: &mut BytesMut) -> Result<Option<Message>, FrameError> {
-        let _ = received;
-        Ok(None)
+        self.kind().cut_quiet(received)
     }
 
     /// In words, for messages to people: "lines ending in '\r\n'".
     pub fn describe(&self) -> String {
-        match self {
-            Framing::Lines(lines) => lines.describe(),
-        }
+        self.kind().describe()
     }
 
     /// What may be wrong when `heard` came and the end of a message did not; `None` if nothing came.
     pub fn hint(&self, heard: &[u8]) -> Option<String> {
+        if let Some(inquiry) = self.inquiry().filter(|inquiry| inquiry.is_pending()) {
+            return Some(format!("{} came, but {} has not returned", bytes(heard.len()), inquiry.name()));
+        }
+        if heard.is_empty() { None } else { Some(self.kind().hint(heard)) }
+    }
+
+    /// Whether code of the user's own is asked.
+    pub fn asks(&self) -> bool {
+        self.inquiry().is_some()
+    }
+
+    /// Where the user's code is asked, if it is.
+    fn inquiry(&self) -> Option<&Inquiry> {
         match self {
-            Framing::Lines(lines) => lines.hint(heard),
+            Framing::Own(own) => Some(own.inquiry()),
+            other => other.kind().checksum().and_then(Checksum::inquiry),
         }
     }
 }
@@ -99,89 +234,14 @@ pub struct Message {
     pub wire: Bytes,
 }
 
-impl From<Lines> for Framing {
-    fn from(lines: Lines) -> Framing {
-        Framing::Lines(lines)
-    }
+macro_rules! from {
+    ($($kind:ident)*) => {
+        $(impl From<$kind> for Framing {
+            fn from(framing: $kind) -> Framing {
+                Framing::$kind(Arc::new(framing))
+            }
+        })*
+    };
 }
 
-/// The instrument's doing: what came cannot be a message.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum FrameError {
-    /// No end of a message where there should have been one.
-    #[error(
-        "longer than {limit} bytes; it begins with {} (is the framing right? else raise max_length)",
-        Shown(beginning)
-    )]
-    TooLong {
-        /// The most that a body may have.
-        limit: usize,
-        /// The first few bytes of it.
-        beginning: Bytes,
-    },
-    /// The user's own code raised something.
-    #[error("{what} raised {raised}")]
-    Raised {
-        /// Whose: "the framing's take()".
-        what: String,
-        /// In words.
-        raised: String,
-        /// What it raised.
-        cause: Cause,
-    },
-}
-
-impl FrameError {
-    /// What the user's code raised, if it was that.
-    pub fn cause(&self) -> Option<Cause> {
-        match self {
-            FrameError::Raised { cause, .. } => Some(cause.clone()),
-            FrameError::TooLong { .. } => None,
-        }
-    }
-}
-
-/// The caller's doing: what was to be sent is not a body.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum BadMessage {
-    /// The link terminates what it sends.
-    #[error(
-        "{} already ends in {}: the link adds the terminator {}; leave it off",
-        Shown(body),
-        Shown(found),
-        Shown(added)
-    )]
-    AlreadyTerminated {
-        /// What was to be sent.
-        body: Bytes,
-        /// The terminator that it ends in.
-        found: Bytes,
-        /// The terminator that is added to it.
-        added: Bytes,
-    },
-}
-
-/// The caller's doing: such a framing cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum BadFraming {
-    /// None was given.
-    #[error("lines need at least one terminator")]
-    NoTerminator,
-    /// One has no bytes.
-    #[error("a terminator must have at least one byte")]
-    EmptyTerminator,
-    /// One was given twice.
-    #[error("the terminator {} is given twice", Shown(.0))]
-    Repeated(Bytes),
-    /// Wherever the long one stands, the short one has ended the message before.
-    #[error("the terminator {} begins with another one, {}, and so would never be found", Shown(long), Shown(short))]
-    Hidden {
-        /// The one that would never be found.
-        long: Bytes,
-        /// The one that hides it.
-        short: Bytes,
-    },
-    /// Nothing would ever fit.
-    #[error("max_length must be at least 1")]
-    NoLength,
-}
+from! { Lines Fixed LengthPrefixed Enclosed IeeeBlock ModbusRtu UntilQuiet Stuffed Own }

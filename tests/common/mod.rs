@@ -109,7 +109,7 @@ pub(crate) fn config(opener: impl Opener + 'static, framing: Option<Framing>) ->
 }
 
 pub(crate) fn lines() -> Framing {
-    Framing::Lines(Lines::new(vec![Bytes::from_static(b"\n")], None, false, 1000).unwrap())
+    Lines::new(vec![Bytes::from_static(b"\n")], None, false, 1000).unwrap().into()
 }
 
 /// An open link, and the bench it leads to.

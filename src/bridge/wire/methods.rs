@@ -5,13 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pyo3::prelude::*;
 
+use super::super::clerk;
 use super::super::event::PyEvent;
+use super::super::framing::PyFraming;
 use super::super::label::Label;
 use super::super::operation::Operation;
 use super::super::options::{parity_of, stop_bits_of};
 use super::super::question::{PyAbort, PyMore, abort};
 use super::super::stream::Stream;
-use super::super::values::{PyFraming, PyPattern, TraceRow, span, trace_row};
+use super::super::values::{PyPattern, TraceRow, span, trace_row};
 use super::super::work::Work;
 use super::{Wire, ending};
 use crate::error::LinkError;
@@ -24,17 +26,18 @@ use crate::transport::control::{Change, Control};
 #[pymethods]
 impl Wire {
     /// Opens it.
-    fn setup(&self, place: String, replace: bool, once: bool) -> Operation {
+    fn setup(&self, py: Python<'_>, place: String, replace: bool, once: bool) -> PyResult<Operation> {
         let link = self.link().clone();
+        clerk::needed(py, link.config.rules.framing.as_ref())?;
         let wish = Wish { place, replace, once };
         let tether = self.tether.clone();
-        self.operation(
+        Ok(self.operation(
             Label::of("setting up", &link.config.name),
             Box::new(move || {
                 let pending = engine()?.setup(&link, wish);
                 Ok(Box::new(Held { pending, tether }) as Box<dyn Work>)
             }),
-        )
+        ))
     }
 
     /// Closes it.

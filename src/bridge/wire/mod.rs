@@ -9,13 +9,15 @@ use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::errors::to_python;
+use super::clerk;
+use super::errors::{bad_message, to_python};
+use super::framing::PyFraming;
 use super::label::Label;
 use super::operation::Operation;
 use super::options::Common;
 use super::question::{PyMore, patience};
 use super::turns::{Need, Turns};
-use super::values::{PyFraming, span};
+use super::values::span;
 use super::work::Start;
 use crate::error::LinkError;
 use crate::lifecycle::{self, engine};
@@ -102,16 +104,19 @@ impl Wire {
 
     fn frame(&self, body: &[u8], raw: bool) -> PyResult<Bytes> {
         match &self.link().config.rules.framing {
-            Some(framing) if !raw => framing.encode(body).map_err(|error| PyValueError::new_err(error.to_string())),
+            Some(framing) if !raw => framing.encode(body).map_err(|error| Python::attach(|py| bad_message(py, &error))),
             _ => Ok(Bytes::copy_from_slice(body)),
         }
     }
 
     fn framing(&self, given: Option<&Bound<'_, PyFraming>>) -> PyResult<crate::framing::Framing> {
-        given
-            .map(|framing| framing.get().0.clone())
-            .or_else(|| self.link().config.rules.framing.clone())
-            .ok_or_else(|| PyValueError::new_err("a link with framing=None needs framing= for each reply"))
+        if let Some(framing) = given {
+            let fresh = framing.get().fresh();
+            clerk::needed(framing.py(), Some(&fresh))?;
+            return Ok(fresh);
+        }
+        let own = self.link().config.rules.framing.clone();
+        own.ok_or_else(|| PyValueError::new_err("a link with framing=None needs framing= for each reply"))
     }
 
     fn question(
