@@ -46,10 +46,9 @@ const MOST_UNREAD: usize = 1 << 20;
 /// What is owed after an asker has left.
 #[derive(Clone, Debug)]
 pub(super) enum Owed {
-    /// One message.
-    Message(Framing),
-    /// Messages up to and including one that matches.
-    Match(Framing, Regex),
+    /// One message; or where it was waited for by name, messages up to and including one that matches `until`. Others than `accept`
+    /// are somebody else's.
+    Message { framing: Framing, until: Option<Regex>, accept: Option<Regex> },
     /// So many bytes.
     Bytes(Want),
     /// Whatever comes, until the line is quiet.

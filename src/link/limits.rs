@@ -74,6 +74,7 @@ impl Conversation {
         let Some(debt) = self.debt.take() else { return };
         if matches!(debt.owed.front(), Some(Owed::Anything)) {
             // Whatever it was, it is over when the line is quiet.
+            self.drop_rest(now);
             self.settling = Some(now.moment + self.rules.drain);
         } else {
             self.trace.note(now, "the owed reply did not come");

@@ -189,13 +189,13 @@ impl Conversation {
     pub(super) fn leave_query(&mut self, tell: impl FnOnce(&mut Conversation, Asked, Effect)) {
         let Some(Current::Query(asked)) = self.current.take() else { return };
         let What::Query(question) = &asked.job.what else { return };
-        let (framing, command) = (question.framing.clone(), question.command.clone());
+        let (owed_reply, command) = (Owed::reply_to(question), question.command.clone());
         let effect = match self.output.withdraw(asked.job.id) {
             Some((_, false)) => Effect::NeverStarted,
             begun => {
                 let until = asked.deadline + self.rules.drain;
                 let mut owed = VecDeque::from(self.owed_echoes());
-                owed.push_back(Owed::Message(framing));
+                owed.push_back(owed_reply);
                 self.debt = Some(Debt { owed, command: Some(command), until, unwritten: begun.is_some() });
                 Effect::Unconfirmed
             }
@@ -227,7 +227,7 @@ impl Conversation {
         drop(self.output.withdraw(asked.job.id));
         let What::Query(question) = &asked.job.what else { return };
         let Some(abort) = question.abort.clone() else { return };
-        let owed = VecDeque::from([Owed::Message(question.framing.clone())]);
+        let owed = VecDeque::from([Owed::reply_to(question)]);
         self.begin_abort(Aborting::of_query(*asked, abort, owed, told), now);
     }
 
@@ -282,7 +282,7 @@ impl Conversation {
 
     /// The answer to something that was sent.
     pub(super) fn an_answer(&self) -> Owed {
-        self.rules.framing.clone().map_or(Owed::Anything, Owed::Message)
+        self.rules.framing.clone().map_or(Owed::Anything, Owed::message)
     }
 
     /// A poll's reader has gone; a question of it that is still in flight is left.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub(crate) mod asking;
+
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
