@@ -271,7 +271,7 @@ impl Conversation {
             Some(Current::Abort(aborting)) => jobs.extend(aborting.job.map(|job| (job, aborting.started))),
             Some(Current::Resync { .. } | Current::Control) | None => {}
         }
-        jobs.extend(self.flights.take_all().into_iter().map(|asked| (asked.job, asked.started)));
+        jobs.extend(self.flights.take_all().into_iter().map(|(asked, _)| (asked.job, asked.started)));
         jobs.extend(self.end_controls().into_iter().map(|job| (job, None)));
         for Frame { owner, .. } in self.output.clear() {
             if let Owner::Send(sending) = owner {

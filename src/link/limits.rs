@@ -13,14 +13,17 @@ use crate::error::{Effect, LinkError, Seconds, Shown};
 impl Conversation {
     /// The next moment at which [`Conversation::expire`] has something to do.
     pub fn next_deadline(&mut self, now: Moment) -> Moment {
-        let mut next = self.polls.next_due().min(self.output.cut_at()).min(self.queue.alarm());
+        let mut next = self.output.cut_at().min(self.queue.alarm());
+        if self.is_open_to_all() {
+            next = next.min(self.polls.next_due());
+        }
         match &self.current {
             Some(Current::Query(asked)) => next = next.min(asked.deadline),
             Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.ends())),
             Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
             Some(Current::Abort(aborting)) => next = next.min(aborting.until()),
             Some(Current::Control) => {}
-            None if self.debt.is_none() && !self.queue.is_empty() => next = next.min(self.quiet_at(now)),
+            None if self.waits_for_quiet() => next = next.min(self.quiet_at(now)),
             None => {}
         }
         if let Some(debt) = &self.debt
@@ -28,12 +31,21 @@ impl Conversation {
         {
             next = next.min(debt.until);
         }
-        next = next.min(self.output.next_deadline()).min(self.flights.next_deadline()).min(self.controls_deadline());
+        next = next
+            .min(self.output.next_deadline())
+            .min(self.flights.next_deadline(self.output.has_orphan()))
+            .min(self.controls_deadline());
         next = next.min(self.quiet_deadline()).min(self.keepalive_due());
         if self.output.front().is_some_and(|frame| !frame.is_begun() && !frame.urgent) && self.earliest(now) > now {
             next = next.min(self.earliest(now));
         }
         self.reads.iter().chain(&self.unasked.receives).fold(next, |next, waiting| next.min(waiting.ends()))
+    }
+
+    /// Whether somebody could begin, if only the line were quiet.
+    fn waits_for_quiet(&self) -> bool {
+        let is_held_up = !self.is_open_to_all() || self.debt.is_some() || !self.flights.is_empty();
+        !is_held_up && if self.rules.ids.is_some() { self.next_to_fly().is_some() } else { !self.queue.is_empty() }
     }
 
     /// Ends what has waited long enough.

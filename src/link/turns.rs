@@ -56,7 +56,7 @@ impl Conversation {
         if self.rules.ids.is_some() { self.next_to_fly() } else { self.queue.front().map(|job| job.id) }
     }
 
-    fn next_to_fly(&self) -> Option<u64> {
+    pub(super) fn next_to_fly(&self) -> Option<u64> {
         for job in self.queue.iter() {
             match &job.what {
                 What::Query(question) if question.id.is_some() => {

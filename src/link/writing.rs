@@ -63,6 +63,7 @@ impl Conversation {
                 }
             }
             Some(Owner::Nobody) => {
+                self.flights.expect_late(now.moment + self.rules.drain);
                 if let Some(debt) = &mut self.debt
                     && debt.unwritten
                 {
