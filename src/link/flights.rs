@@ -102,7 +102,7 @@ impl Conversation {
 
     pub(super) fn take_off(&mut self, job: Job, id: Bytes, now: Stamp) {
         let What::Query(question) = &job.what else { return };
-        self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)));
+        self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)).saying(&question.command));
         let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
         let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
         self.flights.up.push(Flight { id, asked, leaving: None });
@@ -199,7 +199,7 @@ impl Conversation {
         };
         if let Some(abort) = abort {
             self.trace.note(now, format!("aborting with {}", Shown(&abort.command)));
-            self.output.push_urgent(Frame::new(abort.frame.clone(), Owner::Nobody), now.moment);
+            self.output.push_urgent(Frame::new(abort.frame.clone(), Owner::Nobody).saying(&abort.command), now.moment);
             asked.deadline = now.moment + abort.limit;
             let told = error.map_or(Told::Cancelled, Told::Error);
             self.flights.up.push(Flight { id, asked, leaving: Some((told, abort)) });

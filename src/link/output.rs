@@ -48,11 +48,18 @@ pub(super) struct Frame {
     pub(super) whole: usize,
     pub(super) owner: Owner,
     pub(super) urgent: bool,
+    /// What it is, whole, and what it says: for its echo, whoever has left meanwhile.
+    pub(super) said: Option<(Bytes, Bytes)>,
 }
 
 impl Frame {
     pub(super) fn new(bytes: Bytes, owner: Owner) -> Frame {
-        Frame { whole: bytes.len(), rest: bytes, owner, urgent: false }
+        Frame { whole: bytes.len(), rest: bytes, owner, urgent: false, said: None }
+    }
+
+    /// It says `command`, and may be echoed.
+    pub(super) fn saying(self, command: &Bytes) -> Frame {
+        Frame { said: Some((self.rest.clone(), command.clone())), ..self }
     }
 
     pub(super) fn is_begun(&self) -> bool {

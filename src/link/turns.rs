@@ -120,7 +120,7 @@ impl Conversation {
                 if let (Some(id), true) = (question.id.clone(), self.rules.ids.is_some()) {
                     return self.take_off(job, id, now);
                 }
-                self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)));
+                self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)).saying(&question.command));
                 let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
                 let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
                 self.current = Some(Current::Query(Box::new(asked)));
@@ -174,14 +174,16 @@ impl Conversation {
 
     /// Puts a frame on its way that nobody waits to be answered.
     pub(super) fn send(&mut self, job: Job, now: Stamp) {
-        let What::Send { frame, urgent, .. } = &job.what else { return };
-        let (frame, urgent) = (frame.clone(), *urgent);
+        let What::Send { frame, urgent, command, raw } = &job.what else { return };
+        let (frame, urgent, command) = (frame.clone(), *urgent, (!raw).then(|| command.clone()));
         let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
         let sending = Owner::Send(Box::new(Sending { job, deadline, started: None }));
+        let frame = Frame::new(frame, sending);
+        let frame = command.iter().fold(frame, Frame::saying);
         if urgent {
-            self.output.push_urgent(Frame::new(frame, sending), now.moment);
+            self.output.push_urgent(frame, now.moment);
         } else {
-            self.output.push(Frame::new(frame, sending));
+            self.output.push(frame);
         }
     }
 

@@ -42,9 +42,10 @@ impl Conversation {
                 }
             }
         }
-        match self.output.wrote(n).map(|frame| frame.owner) {
-            Some(Owner::Send(sending)) => self.sent(sending.job, sending.started, now),
-            Some(Owner::Query(id)) => {
+        let Some(frame) = self.output.wrote(n) else { return };
+        match frame.owner {
+            Owner::Send(sending) => self.sent(sending.job, sending.started, now),
+            Owner::Query(id) => {
                 let asked = match &mut self.current {
                     Some(Current::Query(asked)) => Some(&mut **asked),
                     _ => self.flights.get_mut(id),
@@ -56,13 +57,16 @@ impl Conversation {
                     }
                 }
             }
-            Some(Owner::Abort) => self.abort_written(now),
-            Some(Owner::Resync) => {
+            Owner::Abort => self.abort_written(now),
+            Owner::Resync => {
                 if let Some(Current::Resync { written, .. }) = &mut self.current {
                     *written = true;
                 }
             }
-            Some(Owner::Nobody) => {
+            Owner::Nobody => {
+                if let Some((frame, command)) = &frame.said {
+                    self.expect_echo(frame, command);
+                }
                 self.flights.expect_late(now.moment + self.rules.drain);
                 if let Some(debt) = &mut self.debt
                     && debt.unwritten
@@ -71,7 +75,6 @@ impl Conversation {
                     debt.until = debt.until.max(now.moment + self.rules.drain);
                 }
             }
-            None => {}
         }
     }
 

@@ -1,12 +1,14 @@
 //! What tests of a link's conversation ask, and what they make of its answers.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use labtether::error::{Effect, LinkError};
 use labtether::link::job::{Ending, What};
 use labtether::link::question::{Abort, Question};
 use labtether::link::ticket::{Answer, Pending, Ticket, Verdict};
+use labtether::transport::Transport;
 use regex::bytes::Regex;
 
 use super::{Bench, Rig, SOON, kind, lines, ms, text, wait};
@@ -130,4 +132,14 @@ impl Rig {
 /// Leaves without waiting for a word about it.
 pub(crate) fn cancels(ticket: &mut Ticket) {
     ticket.cancel();
+}
+
+impl Bench {
+    /// The next byte, where a line takes one at a time.
+    pub(crate) async fn hears_a_byte(&mut self) -> u8 {
+        let mut one = BytesMut::new();
+        poll_fn(|cx| self.pipe.poll_read(cx, &mut one)).await.unwrap();
+        assert_eq!(one.len(), 1);
+        one[0]
+    }
 }
