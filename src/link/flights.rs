@@ -12,7 +12,6 @@ use super::job::{Job, What};
 use super::output::{Frame, Owner};
 use super::question::{Abort, Question};
 use super::ticket::{Answer, Heard};
-use super::turns::TO_BE_WRITTEN;
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError, Shown};
 
@@ -75,6 +74,11 @@ impl Flights {
         Some(self.up.remove(index))
     }
 
+    /// Those of which nothing was written yet.
+    pub(super) fn not_begun(&mut self) -> impl Iterator<Item = &mut Asked> {
+        self.up.iter_mut().map(|flight| &mut flight.asked).filter(|asked| asked.started.is_none())
+    }
+
     /// The oldest.
     pub(super) fn first(&self) -> Option<&Asked> {
         self.up.first().map(|flight| &flight.asked)
@@ -103,7 +107,7 @@ impl Conversation {
     pub(super) fn take_off(&mut self, job: Job, id: Bytes, now: Stamp) {
         let What::Query(question) = &job.what else { return };
         self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)).saying(&question.command));
-        let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
+        let deadline = self.begun_by(job.limit, now.moment);
         let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
         self.flights.up.push(Flight { id, asked, leaving: None });
     }

@@ -114,6 +114,15 @@ impl Output {
         })
     }
 
+    /// Sends of which nothing was written yet.
+    pub(super) fn not_begun(&mut self) -> impl Iterator<Item = &mut Sending> {
+        let sends = self.frames.iter_mut().filter_map(|frame| match &mut frame.owner {
+            Owner::Send(sending) => Some(&mut **sending),
+            _ => None,
+        });
+        sends.filter(|sending| sending.started.is_none())
+    }
+
     /// Whether a frame is on its way out whose asker has left.
     pub(super) fn has_orphan(&self) -> bool {
         self.frames.iter().any(|frame| matches!(frame.owner, Owner::Nobody))

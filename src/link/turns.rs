@@ -16,7 +16,7 @@ use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError, Shown};
 
 /// Even who waits for no time at all has his first byte written, if the line takes it.
-pub(super) const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
+const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
 
 impl Conversation {
     /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
@@ -76,6 +76,11 @@ impl Conversation {
         if self.rules.pacing.gap.is_zero() { now } else { now.max(self.last_byte + self.rules.pacing.gap) }
     }
 
+    /// When something that may take `limit` has waited for its first byte for too long, if the line does not move.
+    pub(super) fn begun_by(&self, limit: Duration, now: Moment) -> Moment {
+        self.earliest(now) + self.rules.pacing.char_delay + limit.max(TO_BE_WRITTEN)
+    }
+
     /// When the line has been quiet for long enough to ask.
     pub(super) fn quiet_at(&mut self, now: Moment) -> Moment {
         // Half a message is not the beginning of a reply to something that was not asked yet.
@@ -121,7 +126,7 @@ impl Conversation {
                     return self.take_off(job, id, now);
                 }
                 self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)).saying(&question.command));
-                let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
+                let deadline = self.begun_by(job.limit, now.moment);
                 let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
                 self.current = Some(Current::Query(Box::new(asked)));
             }
@@ -176,7 +181,7 @@ impl Conversation {
     pub(super) fn send(&mut self, job: Job, now: Stamp) {
         let What::Send { frame, urgent, command, raw } = &job.what else { return };
         let (frame, urgent, command) = (frame.clone(), *urgent, (!raw).then(|| command.clone()));
-        let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
+        let deadline = self.begun_by(job.limit, now.moment);
         let sending = Owner::Send(Box::new(Sending { job, deadline, started: None }));
         let frame = Frame::new(frame, sending);
         let frame = command.iter().fold(frame, Frame::saying);
