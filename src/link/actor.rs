@@ -25,6 +25,7 @@ use super::job::{Closing, Job, Request};
 use super::pace::Pace;
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
+use crate::transport::control::Control;
 use crate::transport::unplugged::Unplugged;
 
 /// Why the loop ended.
@@ -332,6 +333,14 @@ impl Actor {
             )
             .await;
         written.unwrap_or(false)
+    }
+
+    /// Lets the line go, if that can be done until `deadline`.
+    pub async fn end_break(&mut self, deadline: Moment) {
+        let clock = self.clock.clone();
+        let ended = poll_fn(|cx| self.pipe.poll_control(cx, &Control::Break(false)));
+        // The port is closed next, whatever came of it.
+        let _ = clock.until(deadline, ended).await;
     }
 
     /// Waits until what was written has left the machine, or `deadline`; what is left then is discarded.
