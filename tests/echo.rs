@@ -247,6 +247,19 @@ async fn an_abort_is_echoed_and_so_is_what_it_stops() {
 }
 
 #[tokio::test]
+async fn the_echo_of_an_abort_that_nobody_heard_is_not_waited_for_any_more() {
+    for echo in KINDS {
+        let mut rig = open(echo).await;
+        let mut asked = rig.ask(stoppable("MOVE", Some("^HALTED")), SOON);
+        assert_eq!(cancelled(&mut asked).await, Effect::Unconfirmed);
+        for command in ["MOVE", "HALT"] {
+            assert_eq!(rig.bench.hear().await, command);
+        }
+        is_in_step(&mut rig).await;
+    }
+}
+
+#[tokio::test]
 async fn the_echo_of_a_frame_that_was_left_in_the_middle_is_not_its_reply() {
     for echo in KINDS {
         let mut rig = with(4, echo, |_| {}).await;

@@ -94,6 +94,34 @@ async fn a_new_connection_is_readied_before_anyone_asks() {
 }
 
 #[tokio::test]
+async fn what_is_asked_at_once_while_readying_is_asked_one_by_one() {
+    let cell = Cell::default();
+    let in_ready = cell.clone();
+    let (mut rig, plug, _results) = with(|config| {
+        config.ready = Some(Arc::new(move || {
+            let (link, place) = in_ready.get().expect("opened once before").clone();
+            let ask = move |command| link.ask_as(true, query(command), None, SOON, SOON, place.clock());
+            let (mut first, mut second) = (ask("A"), ask("B"));
+            Box::pin(async move {
+                let (first, second) = (text(wait(&mut first).await.unwrap()), text(wait(&mut second).await.unwrap()));
+                if (first.as_str(), second.as_str()) == ("a", "b") { Ok(()) } else { Err(first + &second) }
+            })
+        }));
+    })
+    .await;
+    assert!(cell.set((rig.link.clone(), rig.place.clone())).is_ok());
+    rig.goes(&plug);
+    let new = plug.gives(4096);
+    rig.hangs_on(new);
+    assert_eq!(rig.bench.hear().await, "A");
+    rig.bench.hears_nothing(ms(100)).await;
+    rig.bench.say("a\n").await;
+    rig.bench.answers("B", "b").await;
+    rig.is_in_step().await;
+    assert_eq!(rig.link.state(), "open");
+}
+
+#[tokio::test]
 async fn a_connection_that_cannot_be_readied_is_closed_and_another_looked_for() {
     let (mut rig, plug, results) = with(|_| {}).await;
     rig.goes(&plug);
