@@ -66,7 +66,7 @@ fn act() -> impl Strategy<Value = Act> {
             |(limit, delay, halt, finish)| {
                 let limit = [40, 120, 400][limit];
                 // Later than that nobody could tell whose it is.
-                let delay = delay.map(|delay| delay % (limit + DRAIN - 60));
+                let delay = delay.map(|delay| delay % (limit + DRAIN - 150));
                 Act::Query { limit, delay, halt, finish }
             }
         ),

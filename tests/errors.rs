@@ -190,6 +190,24 @@ async fn what_is_unsolicited_is_heard_while_a_cancelled_exchange_is_waited_out()
 }
 
 #[tokio::test]
+async fn what_is_unsolicited_is_heard_whole_although_what_is_owed_ends_in_the_middle_of_it() {
+    let mut rig = strict().await;
+    let talk = rig.talks(common::talk()).await;
+    wait(&mut rig.inside(talk, send("home", false))).await.unwrap();
+    assert_eq!(rig.bench.hear().await, "home");
+    let mut ack = rig.inside(talk, receive(None));
+    rig.bench.say("ACK\n").await;
+    assert_eq!(text(wait(&mut ack).await.unwrap()), "ACK");
+    wait(&mut rig.leaves(talk, Ending::Cancelled)).await.unwrap();
+    rig.bench.pause(ms(995)).await;
+    rig.bench.say("ALA").await;
+    rig.bench.pause(ms(10)).await;
+    rig.bench.say("RM\n").await;
+    assert_eq!(unasked(&rig).await, "ALARM");
+    rig.is_in_step().await;
+}
+
+#[tokio::test]
 async fn in_an_exchange_what_is_unsolicited_does_not_pay_what_a_wait_was_owed() {
     let mut rig = strict().await;
     let talk = rig.talks(common::talk()).await;

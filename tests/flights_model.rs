@@ -128,7 +128,13 @@ impl Day {
                     heard.until = heard.until.min(until);
                 }
             }
-            Act::Pause(span) => self.rig.bench.pause(ms(*span)).await,
+            Act::Pause(span) => {
+                // In small steps: what is written meanwhile is heard when it is, and may be answered for so long from then on.
+                for _ in 0..span / 5 {
+                    self.rig.bench.pause(ms(4)).await;
+                    self.looks_around().await;
+                }
+            }
             Act::Cancel(_) | Act::Drop(_) | Act::Halted(_) => {}
         }
         self.looks_around().await;

@@ -87,7 +87,9 @@ impl Conversation {
         self.forget_owed_echoes();
         if matches!(debt.owed.front(), Some(Owed::Anything)) {
             // Whatever it was, it is over when the line is quiet.
-            self.drop_rest(now);
+            if self.last_heard.is_none_or(|last| last.moment + self.rules.settle <= now.moment) {
+                self.drop_rest(now);
+            }
             self.settling = Some(now.moment + self.rules.drain);
         } else {
             self.trace.note(now, "the owed reply did not come");
