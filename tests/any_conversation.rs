@@ -130,18 +130,20 @@ impl Instrument {
 
     async fn tick(&mut self, rig: &mut Rig) {
         let clock = rig.clock().clone();
-        rig.bench.pause(ms(1)).await;
-        while let Some(line) = clock.until(clock.now(), rig.bench.hear()).await {
-            self.hears(&line, clock.now());
-        }
-        // It does not speak while it is spoken to: what crosses an echo on the wire cannot be told from it.
-        while !rig.bench.is_spoken_to()
-            && let Some(said) = self.next(clock.now())
-        {
+        loop {
+            rig.bench.pause(ms(1)).await;
+            while let Some(line) = clock.until(clock.now(), rig.bench.hear()).await {
+                self.hears(&line, clock.now());
+            }
+            // It does not speak while it is spoken to: what crosses an echo on the wire cannot be told from it.
+            if rig.bench.is_spoken_to() {
+                break;
+            }
+            let Some(said) = self.next(clock.now()) else { break };
             let said = said + "\n";
-            for piece in said.as_bytes().chunks(self.pieces) {
+            for piece in said.as_bytes().chunks(if self.echo { said.len() } else { self.pieces }) {
                 rig.bench.say(&String::from_utf8_lossy(piece)).await;
-                rig.bench.pause(ms(1)).await;
+                rig.bench.pause(ms(u64::from(!self.echo))).await;
             }
         }
         rig.bench.pause(ms(TICK - 1)).await;
@@ -239,7 +241,6 @@ impl Day {
                 }
             }
             Act::Alarm => {
-                // Where the line says something else just now, it comes behind that.
                 self.alarms += 1;
                 self.instrument.says.push_front((self.rig.clock().now(), format!("ALARM {}", self.alarms)));
             }
