@@ -12,7 +12,7 @@ from labtether._checks import check_count, check_seconds
 from labtether._errors import InstrumentBusy, LinkTimeout
 from labtether._exchange import Exchange
 from labtether._face import Message
-from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._framing import FramingLike, PatternLike, as_pattern
 from labtether._line import Line
 from labtether._patterns import matcher
 from labtether._rules import Abort
@@ -27,9 +27,8 @@ T = TypeVar("T")
 
 
 class AskOptions(TypedDict, total=False):
-    """What a question can be given besides its command, `parse` and `timeout`; see Link.query."""
+    """What a question can be given besides its command, `parse`, `framing` and `timeout`; see Link.query."""
 
-    framing: FramingLike | None
     turn: float | None
     abort: Message | Abort | None
     on_cancel: str
@@ -50,9 +49,22 @@ class Asking(Line[M]):
     __slots__ = ()
 
     @overload
-    async def query(self, command: Message, *, parse: None = None, **options: Unpack[QueryOptions]) -> M: ...
+    async def query(
+        self, command: Message, *, framing: None = None, parse: None = None, **options: Unpack[QueryOptions]
+    ) -> M: ...
     @overload
-    async def query(self, command: Message, *, parse: Callable[[M], T], **options: Unpack[QueryOptions]) -> T: ...
+    async def query(
+        self, command: Message, *, framing: None = None, parse: Callable[[M], T], **options: Unpack[QueryOptions]
+    ) -> T: ...
+    @overload
+    async def query(
+        self,
+        command: Message,
+        *,
+        framing: FramingLike,
+        parse: Callable[[Any], Any] | None = None,
+        **options: Unpack[QueryOptions],
+    ) -> Any: ...
     async def query(
         self,
         command: Message,
@@ -85,10 +97,8 @@ class Asking(Line[M]):
         """
         body, raw = self._encode(command)
         encoder, core = self._encoder, None
-        if framing is not None:
-            lines = as_framing(framing)
-            assert lines is not None
-            encoder, core = encoder_of(lines), lines.core
+        if framing is not None or self._by_command:
+            encoder, core = self._framing_of(framing, body)
         limit, wait = check_seconds(timeout, "timeout"), check_seconds(turn, "turn")
         if self._exchange is not None:
             self._not_in_own_exchange()
@@ -181,6 +191,7 @@ class Asking(Line[M]):
         every: float = 0.5,
         timeout: float,
         parse: Callable[[M], Any] | None = None,
+        framing: FramingLike | None = None,
         **options: Unpack[AskOptions],
     ) -> Any:
         """Ask `command` again and again, `every` seconds, until `predicate` of the reply (as `parse` made it) is true;
@@ -198,7 +209,8 @@ class Asking(Line[M]):
         beat = begun
         while True:
             left = max(0.0, begun + limit - time.monotonic())
-            reply = await self.query(command, parse=parse, timeout=min(left, self._timeout), **options)
+            ask: Any = self.query
+            reply = await ask(command, framing=framing, parse=parse, timeout=min(left, self._timeout), **options)
             if predicate(reply):
                 return reply
             beat = max(beat + pace, time.monotonic())
@@ -264,24 +276,22 @@ class Asking(Line[M]):
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
         body, raw = self._encode(command)
-        lines = as_framing(framing)
         pace = check_seconds(every, "every", finite=True)
         if pace is None:
             raise TypeError("every is a number of seconds, not None")
         most = None if count is None else check_count(count, "count")
         limit, wait = check_seconds(timeout, "timeout"), check_seconds(turn, "turn")
         room = check_count(capacity, "capacity")
-        if lines is None and self._framing is None:
+        if framing is None and self._framing is None:
             raise ValueError("a link with framing=None needs framing= for each reply")
-        core = None if lines is None else lines.core
-        encoder = self._encoder if lines is None else encoder_of(lines)
+        encoder, core = self._framing_of(framing, body) if framing is not None or self._by_command else (None, None)
         more = self._more(body, None, False, True) if self._is_special else None
 
         def start() -> _core.Stream:
             return self._wire.poll(body, raw, core, pace, most, limit, wait, on_error == "skip", room, more)
 
         def decode(reply: bytes) -> Any:
-            return self._decoded(reply, encoder, parse, command)
+            return self._decoded(reply, encoder or self._encoder, parse, command)
 
         return Poll(self, start, decode, f"poll of {command!r}", skip=on_error == "skip")
 

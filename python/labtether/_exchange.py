@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from labtether import _core
 from labtether._checks import check_break, check_count, check_seconds
 from labtether._errors import InstrumentError, LinkError
-from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._framing import Encoder, FramingLike, PatternLike, as_pattern
 from labtether._rules import Check, code_and_text
 from labtether._strand import current_strand
 from labtether._values import Raw
@@ -61,6 +61,7 @@ class Exchange(Generic[M]):
         "_link",
         "_over",
         "_patience",
+        "_said",
         "_task",
         "_turn",
         "effect",
@@ -89,6 +90,8 @@ class Exchange(Generic[M]):
         self._abort: _core.Abort | None = None if abort is None else abort[0]
         self._patience = 0.0 if abort is None else abort[1]
         self.effect = None
+        self._said = b""
+        """What was sent last, for framings that depend on it."""
         self._id: int | None = None
         self._behind = False
         """Whether a wait was given up whose answer may still come."""
@@ -166,6 +169,7 @@ class Exchange(Generic[M]):
     async def send(self, message: Message, *, timeout: float | None = None) -> None:
         """Send `message`. Raises LinkTimeout if the line takes no more, LinkLost, LinkClosed."""
         body, raw = self._link._encode(message, "a message")
+        self._said = body
         await self._waited(self._link._wire.send(body, raw, False, self._within(timeout), None, self._talk()))
 
     async def receive(
@@ -216,8 +220,7 @@ class Exchange(Generic[M]):
     async def _query_bytes(self, command: Message, framing: FramingLike | None) -> bytes:
         """The reply as it came, for whoever decodes it later."""
         await self.send(command)
-        lines = as_framing(framing)
-        core = None if lines is None else lines.core
+        core = self._framing(framing)[1]
         operation = self._link._wire.receive(None, core, self._link._accept, self._within(None), self._talk())
         body: bytes = await self._waited(operation)
         return body
@@ -243,6 +246,11 @@ class Exchange(Generic[M]):
         """Hold the line in break, within the exchange; see Link.send_break."""
         await self._link._wire.send_break(check_break(seconds), None, self._talk())
 
+    def _framing(self, framing: FramingLike | None) -> tuple[Encoder, _core.Framing | None]:
+        if framing is None and not self._link._by_command:
+            return self._link._encoder, None
+        return self._link._framing_of(framing, self._said)
+
     async def _waited(self, operation: _core.Operation) -> Any:
         try:
             return await operation
@@ -259,11 +267,9 @@ class Exchange(Generic[M]):
         parse: Callable[[M], Any] | None,
         command: Message | None,
     ) -> Any:
-        lines = as_framing(framing)
-        if lines is None and self._link._framing is None:
+        if framing is None and self._link._framing is None:
             raise ValueError("a link with framing=None needs framing= for each message, or read()")
-        encoder = self._link._encoder if lines is None else encoder_of(lines)
-        core = None if lines is None else lines.core
+        encoder, core = self._framing(framing)
         accept = self._link._accept
         answer = await self._waited(self._link._wire.receive(pattern, core, accept, limit, self._talk()))
         # Alone, or with those that were passed over on the way to it.

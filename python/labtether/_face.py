@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from labtether import _core
 from labtether._exchange import Exchange, current_task
-from labtether._framing import Encoder, Framed, encoder_of
+from labtether._framing import Encoder, Framed, FramingLike, as_framing, encoder_of
 from labtether._options import Extras
 from labtether._values import Raw, TraceEvent
 
@@ -29,6 +29,7 @@ class Face(Generic[M]):
     __slots__ = (
         "__weakref__",
         "_accept",
+        "_by_command",
         "_described",
         "_encoder",
         "_exchange",
@@ -62,6 +63,8 @@ class Face(Generic[M]):
         self._made = _caller()
         self._encoder: Encoder = encoder_of(framing)
         self._extras = extras
+        self._by_command = framing is not None and type(framing).for_command is not Framed.for_command
+        """Whether how a reply ends depends on its command."""
         if extras.readying is not None and extras.readying.link is None:
             extras.readying.link = weakref.ref(self)  # type: ignore[arg-type]
         self._accept: _core.Pattern | None = None
@@ -146,6 +149,13 @@ class Face(Generic[M]):
                 raise failure from error
             finally:
                 del failure
+
+    def _framing_of(self, framing: FramingLike | None, body: bytes) -> tuple[Encoder, _core.Framing | None]:
+        """How the reply to `body` ends, where that is not simply as the link's messages do."""
+        given = self._framing if framing is None else as_framing(framing)
+        if given is None:
+            return self._encoder, None
+        return encoder_of(given), given.for_command(body).core
 
     def _heard(self, body: bytes, encoder: Encoder) -> Any:
         """A message as this face gives it."""

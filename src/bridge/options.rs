@@ -10,9 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use regex::bytes::Regex;
 
+use super::clerk;
 use super::errors::bad_message;
 use super::framing::PyFraming;
 use super::values::{PyPattern, span};
+use crate::framing::oracle::Inquiry;
 use crate::lifecycle::{engine, log};
 use crate::link::Config;
 use crate::link::opener::Opener;
@@ -33,6 +35,9 @@ type Policy = (Option<Vec<u8>>, Option<Py<PyPattern>>, Option<f64>);
 
 /// A keep-alive: command, whether it is raw, seconds, whether it has a reply, the id in it.
 type Awake = (Vec<u8>, bool, f64, bool, Option<Vec<u8>>);
+
+/// Where a reply's id is: the group of a pattern, a slice, or where a function says.
+type Ids = (Option<Py<PyPattern>>, Option<(usize, usize)>, Option<Py<PyAny>>);
 
 /// The options every kind of link has; Python has checked them and filled in the defaults.
 pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> PyResult<Common> {
@@ -76,11 +81,17 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
         }),
         None => None,
     };
-    let ids: Option<(Option<Py<PyPattern>>, usize, usize)> = get(options, "ids")?;
-    let ids = ids.map(|(group, start, end)| match group {
-        Some(pattern) => IdOf::Group(pattern.get().0.clone()),
-        None => IdOf::Slice(start..end),
-    });
+    let ids: Option<Ids> = get(options, "ids")?;
+    let ids = match ids {
+        Some((Some(pattern), ..)) => Some(IdOf::Group(pattern.get().0.clone())),
+        Some((_, Some((start, end)), _)) => Some(IdOf::Slice(start..end)),
+        Some((_, _, function)) => {
+            let function = function.ok_or_else(|| PyValueError::new_err("match has no reply"))?;
+            let oracle = clerk::oracle(function.bind(options.py()), "the reply function of ById")?;
+            Some(IdOf::Asked(Inquiry::of(oracle)))
+        }
+        None => None,
+    };
     let echo = match get::<String>(options, "echo")?.as_str() {
         "bytes" => Echo::Bytes,
         "line" => Echo::Line,

@@ -20,6 +20,7 @@ use crate::error::LinkError;
 use crate::lifecycle::{self, engine};
 use crate::link::Held;
 use crate::link::job::{Request, Task, Want, What};
+use crate::link::rules::IdOf;
 use crate::link::session::Wish;
 use crate::transport::control::{Change, Control};
 
@@ -29,6 +30,9 @@ impl Wire {
     fn setup(&self, py: Python<'_>, place: String, replace: bool, once: bool) -> PyResult<Operation> {
         let link = self.link().clone();
         clerk::needed(py, link.config.rules.framing.as_ref())?;
+        if matches!(&link.config.rules.ids, Some(IdOf::Asked(_))) {
+            clerk::start(py)?;
+        }
         let wish = Wish { place, replace, once };
         let tether = self.tether.clone();
         Ok(self.operation(
