@@ -13,14 +13,17 @@ use crate::error::{Effect, LinkError, Seconds, Shown};
 impl Conversation {
     /// The next moment at which [`Conversation::expire`] has something to do.
     pub fn next_deadline(&mut self, now: Moment) -> Moment {
-        let mut next = self.polls.next_due().min(self.output.cut_at()).min(self.queue.alarm());
+        let mut next = self.output.cut_at().min(self.queue.alarm());
+        if self.is_open_to_all() {
+            next = next.min(self.polls.next_due());
+        }
         match &self.current {
             Some(Current::Query(asked)) => next = next.min(asked.deadline),
             Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.ends())),
             Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
             Some(Current::Abort(aborting)) => next = next.min(aborting.until()),
             Some(Current::Control) => {}
-            None if self.debt.is_none() && !self.queue.is_empty() => next = next.min(self.quiet_at(now)),
+            None if self.debt.is_none() && self.has_somebody_to_ask() => next = next.min(self.quiet_at(now)),
             None => {}
         }
         if let Some(debt) = &self.debt

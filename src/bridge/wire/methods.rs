@@ -1,6 +1,7 @@
 //! What a link does, one method each.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
@@ -315,7 +316,7 @@ impl Wire {
     #[getter]
     fn state(&self) -> &'static str {
         // A forked child has a copy of the parent's memory, not of its links.
-        if lifecycle::is_forked() { "closed" } else { self.link().state() }
+        if lifecycle::is_forked() || self.is_usable().is_err() { "closed" } else { self.link().state() }
     }
 
     /// Where it was set up, if it is.
@@ -356,6 +357,16 @@ impl Wire {
     /// The same link, for readying a new connection: what is asked here goes before everybody else.
     fn first(&self) -> Wire {
         self.for_readying()
+    }
+
+    /// The same link, for another face of it, which is not set up.
+    fn another(&self) -> Wire {
+        self.for_another()
+    }
+
+    /// Of several faces of one link: whether this one is set up.
+    fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
     }
 
     /// Closes it in the background, with its last words: nothing refers to it any more.
