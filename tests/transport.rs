@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+#[path = "transport/control.rs"]
+mod control;
 #[path = "transport/serial.rs"]
 mod serial;
 #[path = "transport/tcp.rs"]

@@ -10,6 +10,7 @@ pub mod unplugged;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -28,6 +29,9 @@ pub struct Opened {
     /// What had to be left out, one sentence each.
     pub notices: Vec<String>,
 }
+
+/// Starts something that may block, on a thread of its own.
+pub type Aside = Arc<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
 /// An open byte pipe. Owned by exactly one actor; every method returns at once.
 pub trait Transport: Send {
@@ -60,6 +64,9 @@ pub trait Transport: Send {
         let _ = cx;
         Poll::Ready(Err(ControlError::Unsupported(format!("{}: this is no serial line", control.word()))))
     }
+
+    /// Nobody wants the control any more that `poll_control` was last called with: its answer is nobody's, and a break that it begins ends.
+    fn abandon_control(&mut self) {}
 
     /// Gives the pipe back. May block (the kernel waits for output that is held up), so it runs on a thread of its own:
     /// lift the exclusive flag and the lock first, discard pending output, then close.

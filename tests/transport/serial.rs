@@ -16,10 +16,11 @@ use labtether::transport::serial::{Parity, SerialSettings, StopBits, device_numb
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::runtime::Handle;
 
+use crate::control::aside;
 use crate::{Pipe, failure, fill, is_quiet, read, read_exactly, read_now, soon, write};
 
 fn serial(path: &str, settings: &SerialSettings) -> Result<Opened, OpenError> {
-    open_serial(path, settings, &Handle::current())
+    open_serial(path, settings, &Handle::current(), aside())
 }
 
 /// A pseudo-terminal: the instrument's side, its path, and the host's side.

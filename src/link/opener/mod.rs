@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::error::{OpenError, OpenKind};
 use crate::nursery::Nursery;
-use crate::nursery::thread::on_thread;
-use crate::transport::Opened;
+use crate::nursery::thread::{on_thread, start};
+use crate::transport::{Aside, Opened};
 
 pub use serial::{PortName, SerialPort};
 pub use tcp::TcpServer;
@@ -63,6 +63,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Threads called `thread`, for what an open pipe does that may block.
+    pub(super) fn aside(&self, thread: String) -> Aside {
+        let (census, parent) = (self.place.nursery.census().clone(), self.place.nursery.id());
+        Arc::new(move |work| start(&census, Some(parent), &thread, work, drop))
+    }
+
     /// A call that blocks, on a thread with a name. If nobody waits for it any more, its value goes to `unwanted`, on that thread.
     pub(super) async fn on_thread<T: Send + 'static>(
         &self,
