@@ -147,6 +147,9 @@ pub enum LinkError {
     /// It answered with an error, or (`busy`) that it is busy and no retry is left.
     #[error("{} answered {} with an error: {}", about.link, About(about), InWords(code.as_ref(), text.as_ref(), reply))]
     Instrument { about: Box<Evidence>, busy: bool, code: Option<Bytes>, text: Option<Bytes>, reply: Bytes },
+    /// What was asked cannot be, whatever the instrument does.
+    #[error("{why}")]
+    Argument { why: String },
     /// Its device cannot do that.
     #[error("{} ({}) cannot do that: {why}", about.link, about.port)]
     Unsupported { about: Box<Evidence>, why: String },
@@ -171,6 +174,14 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// The same, saying what the instrument did after all.
+    pub fn with_effect(mut self, known: Effect) -> LinkError {
+        if let LinkError::Timeout { effect, .. } = &mut self {
+            *effect = known;
+        }
+        self
+    }
+
     /// The evidence, where there is any.
     pub fn about(&self) -> Option<&Evidence> {
         match self {
@@ -184,7 +195,7 @@ impl LinkError {
             | LinkError::Unsupported { about, .. }
             | LinkError::Cancelled { about, .. }
             | LinkError::Cleanup { about, .. } => Some(about),
-            LinkError::Scope { .. } | LinkError::Forked | LinkError::Panic { .. } => None,
+            LinkError::Argument { .. } | LinkError::Scope { .. } | LinkError::Forked | LinkError::Panic { .. } => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 """Every test runs on asyncio, uvloop and trio if it is `async def`, and fails if it leaves anything open behind it."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,10 @@ import pytest
 import labtether as lt
 import labtether.testing
 from support.leaks import Holding, left_open
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background deaf to Ctrl-C, and so would be every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "asyncio": ("asyncio", {"use_uvloop": False}),

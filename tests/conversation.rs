@@ -7,9 +7,10 @@ mod common;
 use bytes::Bytes;
 use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::error::{Effect, LinkError};
-use labtether::link::conversation::Resync;
 use labtether::link::feed::Feed;
 use labtether::link::job::{Poll, Request, Want, What};
+use labtether::link::question::Question;
+use labtether::link::rules::Resync;
 use labtether::link::ticket::{Answer, Pending, next_id};
 use std::time::Duration;
 
@@ -100,8 +101,8 @@ async fn who_waits_too_long_for_a_debt_is_told_whose_it_is() {
 async fn with_resync_nothing_is_waited_for() {
     let answer = regex::bytes::Regex::new("^PONG$").unwrap();
     let frame = lines().encode(b"PING").unwrap();
-    let resync = Resync { command: Bytes::from_static(b"PING"), frame, answer };
-    let mut rig = Rig::with(4096, Some(lines()), |config| config.resync = Some(resync)).await;
+    let resync = Resync::Command { command: Bytes::from_static(b"PING"), frame, answer };
+    let mut rig = Rig::with(4096, Some(lines()), |config| config.rules.resync = Some(resync)).await;
     let mut first = rig.query("FIRST", SOON);
     let _ = rig.bench.hear().await;
     first.cancel();
@@ -141,7 +142,7 @@ async fn a_message_that_was_there_before_the_question_is_not_its_reply() {
     assert_eq!(rig.bench.hear().await, "S");
     rig.bench.say("1\n").await;
     assert_eq!(text(wait(&mut ticket).await.unwrap()), "1");
-    let mut unasked = rig.ask(What::Receive { pattern: None, framing: None }, SOON);
+    let mut unasked = rig.ask(What::Receive { pattern: None, framing: None, accept: None }, SOON);
     assert_eq!(text(wait(&mut unasked).await.unwrap()), "ALARM");
 }
 
@@ -156,7 +157,7 @@ async fn half_a_message_that_was_there_before_the_question_is_not_the_beginning_
     assert_eq!(rig.bench.hear().await, "S");
     rig.bench.say("1\n").await;
     assert_eq!(text(wait(&mut ticket).await.unwrap()), "1");
-    let mut unasked = rig.ask(What::Receive { pattern: None, framing: None }, SOON);
+    let mut unasked = rig.ask(What::Receive { pattern: None, framing: None, accept: None }, SOON);
     assert_eq!(text(wait(&mut unasked).await.unwrap()), "ALARM");
 }
 
@@ -274,9 +275,7 @@ async fn a_poll_does_not_drift_and_loses_beats_rather_than_shifting_them() {
     let framing = lines();
     let poll = Poll {
         id: next_id(),
-        command: Bytes::from_static(b"SI"),
-        frame: framing.encode(b"SI").unwrap(),
-        framing,
+        question: Question::new(Bytes::from_static(b"SI"), framing.encode(b"SI").unwrap(), framing),
         every: ms(100),
         count: Some(4),
         limit: SOON,

@@ -11,7 +11,7 @@ use labtether::link::ticket::{Answer, Pending, Ticket};
 use regex::bytes::Regex;
 
 fn receive(pattern: Option<&str>) -> What {
-    What::Receive { pattern: pattern.map(|pattern| Regex::new(pattern).unwrap()), framing: Some(lines()) }
+    What::Receive { pattern: pattern.map(|pattern| Regex::new(pattern).unwrap()), framing: Some(lines()), accept: None }
 }
 
 fn until_lf() -> What {
@@ -62,8 +62,9 @@ async fn an_exchange_has_the_line_to_itself() {
     let mut outside = rig.query("OUTSIDE", SOON);
     let inside = |what| rig.link.ask(what, Some(talk), SOON, SOON, rig.clock());
     let mut sending = inside(send("home", false));
-    let mut ack = inside(What::Receive { pattern: None, framing: Some(lines()) });
-    let mut done = inside(What::Receive { pattern: Some(Regex::new("^OK").unwrap()), framing: Some(lines()) });
+    let mut ack = inside(What::Receive { pattern: None, framing: Some(lines()), accept: None });
+    let mut done =
+        inside(What::Receive { pattern: Some(Regex::new("^OK").unwrap()), framing: Some(lines()), accept: None });
     assert_eq!(rig.bench.hear().await, "home");
     rig.bench.say("ACK\nmoving\nmoving\nOK\n").await;
     wait(&mut sending).await.unwrap();

@@ -170,7 +170,7 @@ const ASKERS: u64 = 3;
 /// instrument reads.
 async fn a_day_at_the_bench(seed: u64, questions: u64, narrow: bool) {
     let capacity = if narrow { 8 } else { 4096 };
-    let Rig { link, bench, place } = Rig::with(capacity, Some(lines()), |config| config.drain = ms(DRAIN)).await;
+    let Rig { link, bench, place } = Rig::with(capacity, Some(lines()), |config| config.rules.drain = ms(DRAIN)).await;
     let clock = place.clock().clone();
     let heard = HeardList::default();
     let instrument = tokio::spawn(be_the_instrument(bench, Dice::new(seed), narrow, heard.clone()));

@@ -328,7 +328,8 @@ async fn a_loss_that_who_asks_runs_into_is_told_to_everyone() {
     let clock = rig.place.clock();
     // Asleep, so that who asks does it himself.
     clock.sleep(ms(1)).await;
-    let mut listening = rig.link.ask(What::Receive { pattern: None, framing: None }, None, SOON, SOON, clock);
+    let mut listening =
+        rig.link.ask(What::Receive { pattern: None, framing: None, accept: None }, None, SOON, SOON, clock);
     let mut asking = rig.link.ask(query("S"), None, SOON, SOON, clock);
     for ticket in [&mut asking, &mut listening] {
         let error = wait(ticket).await.unwrap_err();

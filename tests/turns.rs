@@ -7,20 +7,20 @@ mod common;
 use bytes::Bytes;
 use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::error::LinkError;
-use labtether::link::conversation::Resync;
 use labtether::link::feed::Feed;
 use labtether::link::job::{Ending, Request, Want, What};
+use labtether::link::rules::Resync;
 use labtether::link::ticket::{Answer, Pending, next_id};
 use regex::bytes::Regex;
 
 fn receive() -> What {
-    What::Receive { pattern: None, framing: None }
+    What::Receive { pattern: None, framing: None, accept: None }
 }
 
 async fn with_resync() -> Rig {
     let frame = lines().encode(b"PING").unwrap();
-    let resync = Resync { command: Bytes::from_static(b"PING"), frame, answer: Regex::new("^PONG$").unwrap() };
-    Rig::with(4096, Some(lines()), |config| config.resync = Some(resync)).await
+    let resync = Resync::Command { command: Bytes::from_static(b"PING"), frame, answer: Regex::new("^PONG$").unwrap() };
+    Rig::with(4096, Some(lines()), |config| config.rules.resync = Some(resync)).await
 }
 
 /// A link that is owed the answer to FIRST and has written PING for SECOND.

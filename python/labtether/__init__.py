@@ -54,6 +54,7 @@ from labtether._open import ports, serial, tcp
 from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
 from labtether._race import gather, outcomes, race
+from labtether._rules import Abort, Break, ById, Check, KeepAlive, Reconnect
 from labtether._strand import situation
 from labtether._sync import Event, Lock, Semaphore, Slots, Taking
 from labtether._threads import run_sync
@@ -61,15 +62,19 @@ from labtether._time import pause, sleep, sleep_until
 from labtether._tree import Tree
 from labtether._until_done import until_done
 from labtether._url import link
-from labtether._values import PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
+from labtether._values import ModemLines, PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
 
 __all__ = [
+    "Abort",
+    "Break",
+    "ById",
     "Cancelled",
     "Channel",
     "ChannelClosed",
     "ChannelEmpty",
     "ChannelFull",
     "ChannelStatistics",
+    "Check",
     "Checksum",
     "CleanupTimeout",
     "Cobs",
@@ -89,6 +94,7 @@ __all__ = [
     "InstrumentBusy",
     "InstrumentError",
     "InternalError",
+    "KeepAlive",
     "LengthPrefixed",
     "Lines",
     "Link",
@@ -100,6 +106,7 @@ __all__ = [
     "LinkTimeout",
     "Lock",
     "ModbusRtu",
+    "ModemLines",
     "Nursery",
     "Ok",
     "OpenFailed",
@@ -107,6 +114,7 @@ __all__ = [
     "PortInfo",
     "Raw",
     "Reading",
+    "Reconnect",
     "Resync",
     "ScopeClosed",
     "Semaphore",

@@ -20,8 +20,8 @@ __all__ = ["annotate", "settle"]
 
 @types.coroutine
 def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, Any, Any]:
-    """Ask Rust to stop, wait until it has (at most CANCEL_TIMEOUT), then raise `error`, with a note on what became of
-    the work.
+    """Ask Rust to stop, wait until it has (at most CANCEL_TIMEOUT and its patience), then raise `error`, with a note on
+    what became of the work.
 
     A second cancellation is kept and changes nothing: the wait goes on.
     """
@@ -47,7 +47,7 @@ def _until_ended(operation: _core.Operation, error: BaseException) -> Generator[
         if not waiting.done():
             waiting.ring()
 
-    timer = asyncio.get_running_loop().call_later(_core.CANCEL_TIMEOUT, give_up)
+    timer = asyncio.get_running_loop().call_later(_core.CANCEL_TIMEOUT + operation.patience, give_up)
     try:
         while not operation.settled() and not late[0]:
             waiting = operation.future()

@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 from labtether import _core
+from labtether._asking import QueryOptions
 from labtether._exchange import Exchange
 from labtether._face import Message
-from labtether._framing import FramingLike, PatternLike
+from labtether._framing import PatternLike
 from labtether._link import Link
+from labtether._rules import Abort
 from labtether._streams import Stream
 from labtether._values import Reading, TraceEvent
 
@@ -76,27 +78,18 @@ class SyncLink(Generic[M]):
     read_some = _blocking(Link.read_some)
     write = _blocking(Link.write)
     discard_input = _blocking(Link.discard_input)
+    drain = _blocking(Link.drain)
+    send_break = _blocking(Link.send_break)
+    set_lines = _blocking(Link.set_lines)
+    lines = _blocking(Link.lines)
+    configure = _blocking(Link.configure)
+    write_eof = _blocking(Link.write_eof)
+    query_all = _blocking(Link.query_all)
 
     @overload
-    def query(
-        self,
-        command: Message,
-        *,
-        framing: FramingLike | None = None,
-        parse: None = None,
-        timeout: float | None = None,
-        turn: float | None = None,
-    ) -> M: ...
+    def query(self, command: Message, *, parse: None = None, **options: Unpack[QueryOptions]) -> M: ...
     @overload
-    def query(
-        self,
-        command: Message,
-        *,
-        framing: FramingLike | None = None,
-        parse: Callable[[M], T],
-        timeout: float | None = None,
-        turn: float | None = None,
-    ) -> T: ...
+    def query(self, command: Message, *, parse: Callable[[M], T], **options: Unpack[QueryOptions]) -> T: ...
     def query(self, command: Message, **options: Any) -> Any:
         """See Link.query."""
         return _core.block_on(self._twin.query, command, **options)
@@ -106,9 +99,20 @@ class SyncLink(Generic[M]):
         message: M = _core.block_on(self._twin.receive, match=match, timeout=timeout)
         return message
 
-    def exchange(self, *, timeout: float | None = None, turn: float | None = None) -> SyncExchange[M]:
+    def exchange(
+        self,
+        *,
+        timeout: float | None = None,
+        turn: float | None = None,
+        idle: float | None = None,
+        abort: Message | Abort | None = None,
+    ) -> SyncExchange[M]:
         """See Link.exchange."""
-        return SyncExchange(self._twin.exchange(timeout=timeout, turn=turn))
+        return SyncExchange(self._twin.exchange(timeout=timeout, turn=turn, idle=idle, abort=abort))
+
+    def at(self, address: str | int, **options: Any) -> SyncLink[M]:
+        """See Link.at."""
+        return SyncLink(self._twin.at(address, **options))
 
     def poll(self, command: Message, *, every: float, **options: Any) -> SyncStream[Reading[Any]]:
         """See Link.poll."""
@@ -117,6 +121,10 @@ class SyncLink(Generic[M]):
     def messages(self, pattern: PatternLike | None = None, *, capacity: int = 1000) -> SyncStream[M]:
         """See Link.messages."""
         return SyncStream(self._twin.messages(pattern, capacity=capacity))
+
+    def wait_until(self, command: Message, predicate: Callable[[Any], object], **options: Any) -> Any:
+        """See Link.wait_until."""
+        return _core.block_on(self._twin.wait_until, command, predicate, **options)
 
     @property
     def name(self) -> str:
@@ -168,15 +176,15 @@ class SyncExchange(Generic[M]):
             raise
         except BaseException as error:
             # Ctrl-C, maybe in the instant after it was entered.
-            if self._twin._id is not None:
-                self._twin._leave(error)
+            if self._twin._id is not None and not self._twin._over:
+                self._twin._drop(error)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._twin._leave(error)
+        _core.block_on(self._twin._leave, error)
 
     send = _blocking(Exchange.send)
     query = _blocking(Exchange.query)
@@ -184,13 +192,13 @@ class SyncExchange(Generic[M]):
     read_until = _blocking(Exchange.read_until)
     read_some = _blocking(Exchange.read_some)
     write = _blocking(Exchange.write)
+    receive = _blocking(Exchange.receive)
+    send_break = _blocking(Exchange.send_break)
 
-    def receive(
-        self, *, match: PatternLike | None = None, timeout: float | None = None, framing: FramingLike | None = None
-    ) -> M:
-        """See Exchange.receive."""
-        message: M = _core.block_on(self._twin.receive, match=match, timeout=timeout, framing=framing)
-        return message
+    @property
+    def effect(self) -> str | None:
+        """See Exchange.effect."""
+        return self._twin.effect
 
     @property
     def skipped(self) -> list[M]:
@@ -199,7 +207,8 @@ class SyncExchange(Generic[M]):
 
     def __iter__(self) -> Iterator[M]:
         while True:
-            yield self.receive()
+            message: M = self.receive()
+            yield message
 
     def __repr__(self) -> str:
         return repr(self._twin)

@@ -12,13 +12,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from labtether import _core
-from labtether._checks import check_count, check_seconds
+from labtether._checks import check_break, check_count, check_seconds
+from labtether._errors import InstrumentError, LinkError
 from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._rules import Check, code_and_text
+from labtether._strand import current_strand
 from labtether._values import Raw
 
 if TYPE_CHECKING:
+    from labtether._asking import Asking
     from labtether._face import Message
-    from labtether._link import Link
 
 __all__ = ["Exchange", "current_task"]
 
@@ -40,20 +43,52 @@ def current_task() -> object:
 class Exchange(Generic[M]):
     """An exchange, from `link.exchange()`. Entered once; its methods work between entering and leaving.
 
-    Each wait inside ends at its own timeout or at the exchange's, whichever comes first. If a wait is cancelled, what
-    had come is kept for the next one of the same exchange.
+    Each wait inside ends at its own timeout (or `idle`) or at the exchange's, whichever comes first. If a wait is
+    cancelled, what had come is kept for the next one of the same exchange.
+
+    If the block is left by an exception, the exchange's `abort` goes out at once and its answer is awaited before the
+    exception goes on; what the instrument did is in `effect`, on the error, and in a note. No second interrupt skips
+    that.
     """
 
-    __slots__ = ("__weakref__", "_behind", "_id", "_limit", "_link", "_over", "_task", "_turn", "skipped")
+    __slots__ = (
+        "__weakref__",
+        "_abort",
+        "_behind",
+        "_id",
+        "_idle",
+        "_limit",
+        "_link",
+        "_over",
+        "_patience",
+        "_task",
+        "_turn",
+        "effect",
+        "skipped",
+    )
 
-    _link: Link[M]
+    _link: Asking[M]
     skipped: list[M]
     """Messages that `receive(match=)` passed over."""
+    effect: str | None
+    """What the instrument did, once the exchange is over: "never_started", "halted", "halted_at_boundary",
+    "ran_to_completion" or "unconfirmed"; None before."""
 
-    def __init__(self, link: Link[M], limit: float | None, turn: float | None) -> None:
+    def __init__(
+        self,
+        link: Asking[M],
+        limit: float | None,
+        turn: float | None,
+        idle: float | None = None,
+        abort: tuple[_core.Abort, float] | None = None,
+    ) -> None:
         self._link = link
         self._limit = limit
         self._turn = turn
+        self._idle = idle
+        self._abort: _core.Abort | None = None if abort is None else abort[0]
+        self._patience = 0.0 if abort is None else abort[1]
+        self.effect = None
         self._id: int | None = None
         self._behind = False
         """Whether a wait was given up whose answer may still come."""
@@ -66,20 +101,20 @@ class Exchange(Generic[M]):
             raise RuntimeError("an exchange is entered once")
         link = self._link
         link._not_in_own_exchange()
-        self._id = await link._wire.open_talk(link._place(), self._limit, self._turn)
+        self._id = await link._wire.open_talk(link._place(), self._limit, self._turn, self._abort)
         try:
             self._task = current_task()
             link._exchange = weakref.ref(self)
         except BaseException as error:
             # Ctrl-C can come between any two steps, and nobody leaves what he has not entered.
-            self._leave(error)
+            self._drop(error)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave(error)
+        await self._leave(error)
 
     def __del__(self) -> None:
         # Entered, and interrupted on the very way out; or interrupted while it was made.
@@ -87,10 +122,37 @@ class Exchange(Generic[M]):
         if entered is not None and not self._over:
             self._link._wire.end_talk(entered, False, True)
 
-    def _leave(self, error: BaseException | None) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
+        """Give the line back; if the body failed or was cut short, wait for the abort and say what it came to."""
+        if error is None or isinstance(error, GeneratorExit):
+            self._drop(error)
+            return
         # Cut short at any await, and not failed at one of its own making: another answer may be on its way.
+        cancelled = not isinstance(error, Exception)
+        leaving = self._link._wire.leave_talk(self._talk(), False, cancelled, self._patience)
+        self._forget()
+        try:
+            self.effect = await leaving
+        except LinkError:
+            # The connection has ended, and nothing more can be known.
+            self.effect = "unconfirmed"
+        assert self.effect is not None
+        if isinstance(error, LinkError):
+            error.effect = self.effect
+        if self.effect != "never_started":
+            error.add_note(f"labtether: the exchange on {self._link.name} was cut short: {self.effect}")
+        strand = current_strand()
+        if cancelled and strand is not None:
+            strand._add_effects((self._link.name, None, self.effect))
+
+    def _drop(self, error: BaseException | None) -> None:
+        """Give the line back without waiting."""
         cancelled = error is not None and not isinstance(error, Exception)
         self._link._wire.end_talk(self._talk(), error is None, cancelled)
+        self.effect = "ran_to_completion" if error is None else "unconfirmed"
+        self._forget()
+
+    def _forget(self) -> None:
         self._over = True
         known = self._link._exchange
         if known is not None and known() is self:
@@ -107,21 +169,29 @@ class Exchange(Generic[M]):
         await self._waited(self._link._wire.send(body, raw, False, self._within(timeout), None, self._talk()))
 
     async def receive(
-        self, *, match: PatternLike | None = None, timeout: float | None = None, framing: FramingLike | None = None
-    ) -> M:
+        self,
+        *,
+        match: PatternLike | None = None,
+        timeout: float | None = None,
+        framing: FramingLike | None = None,
+        parse: Callable[[M], Any] | None = None,
+    ) -> Any:
         """The next message. match: the next that matches; those passed over go to `skipped`. framing: how this one
-        ends.
+        ends. parse: makes a value of it.
 
-        Raises LinkTimeout, FrameError, LinkLost, LinkClosed.
+        Raises LinkTimeout, FrameError, InstrumentError if it matches the link's `error` or `busy` and was not asked for
+        by `match`, LinkLost, LinkClosed.
         """
         pattern, function = as_pattern(match, "match", self._link._encoder.encoding)
         limit = self._within(timeout)
         deadline = time.monotonic() + limit
         while True:
             left = max(0.0, min(limit, deadline - time.monotonic()))
-            message: M = await self._next(pattern, framing, left, None, None)
-            if function is None or function(message):
-                return message
+            if function is None:
+                return await self._next(pattern, framing, left, parse, None)
+            message: M = await self._next(None, framing, left, None, None)
+            if function(message):
+                return message if parse is None else self._link._parsed(message, parse)
             self.skipped.append(message)
 
     async def query(
@@ -142,6 +212,36 @@ class Exchange(Generic[M]):
             self._behind = False
         await self.send(command, timeout=timeout)
         return await self._next(None, framing, self._within(timeout), parse, command)
+
+    async def _query_bytes(self, command: Message, framing: FramingLike | None) -> bytes:
+        """The reply as it came, for whoever decodes it later."""
+        await self.send(command)
+        lines = as_framing(framing)
+        core = None if lines is None else lines.core
+        operation = self._link._wire.receive(None, core, self._link._accept, self._within(None), self._talk())
+        body: bytes = await self._waited(operation)
+        return body
+
+    async def _check(self, check: Check, after: Message) -> None:
+        """Ask whether all went well, as the link's `check` says."""
+        reply = await self.query(check.command)
+        if check.is_ok(reply):
+            return
+        code, text = code_and_text(check.error, reply)
+        raise InstrumentError(
+            f"{self._link.name} answered {check.command!r} after {after!r} with {reply!r}",
+            link=self._link.name,
+            port=self._link.url,
+            command=after.data if isinstance(after, Raw) else after,
+            heard=reply.encode("latin-1", "replace") if isinstance(reply, str) else reply,
+            code=code,
+            text=text,
+            reply=reply,
+        )
+
+    async def send_break(self, seconds: float = 0.25) -> None:
+        """Hold the line in break, within the exchange; see Link.send_break."""
+        await self._link._wire.send_break(check_break(seconds), None, self._talk())
 
     async def _waited(self, operation: _core.Operation) -> Any:
         try:
@@ -164,10 +264,11 @@ class Exchange(Generic[M]):
             raise ValueError("a link with framing=None needs framing= for each message, or read()")
         encoder = self._link._encoder if lines is None else encoder_of(lines)
         core = None if lines is None else lines.core
-        answer = await self._waited(self._link._wire.receive(pattern, core, limit, self._talk()))
+        accept = self._link._accept
+        answer = await self._waited(self._link._wire.receive(pattern, core, accept, limit, self._talk()))
         # Alone, or with those that were passed over on the way to it.
         body, skipped = answer if isinstance(answer, tuple) else (answer, [])
-        self.skipped += [encoder.decode(one) for one in skipped]
+        self.skipped += [self._link._heard(one, encoder) for one in skipped]
         return self._link._decoded(body, encoder, parse, command)
 
     async def read(self, n: int, *, timeout: float | None = None) -> bytes:
@@ -178,9 +279,9 @@ class Exchange(Generic[M]):
 
     async def read_until(self, end: str | bytes, *, timeout: float | None = None) -> bytes:
         """Raw bytes up to and including `end`."""
-        from labtether._link import _end
+        from labtether._line import end_bytes
 
-        operation = self._link._wire.read_until(_end(end), self._within(timeout), None, self._talk())
+        operation = self._link._wire.read_until(end_bytes(end), self._within(timeout), None, self._talk())
         data: bytes = await self._waited(operation)
         return data
 
@@ -205,6 +306,8 @@ class Exchange(Generic[M]):
         given = check_seconds(timeout, "timeout")
         if given is not None:
             return given
+        if self._idle is not None:
+            return self._idle
         return self._link.timeout if self._limit is None else self._limit
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from labtether import _core
 from labtether._exchange import Exchange, current_task
 from labtether._framing import Encoder, Framed, encoder_of
+from labtether._options import Extras
 from labtether._values import Raw, TraceEvent
 
 __all__ = ["Face", "Message", "is_interactive"]
@@ -27,19 +28,30 @@ class Face(Generic[M]):
 
     __slots__ = (
         "__weakref__",
+        "_accept",
         "_described",
         "_encoder",
         "_exchange",
+        "_extras",
         "_framing",
         "_made",
         "_name",
+        "_shared",
         "_timeout",
         "_url",
         "_wire",
     )
 
     def __init__(
-        self, wire: _core.Wire, *, name: str, url: str, described: str, timeout: float, framing: Framed | None
+        self,
+        wire: _core.Wire,
+        *,
+        name: str,
+        url: str,
+        described: str,
+        timeout: float,
+        framing: Framed | None,
+        extras: Extras,
     ) -> None:
         self._wire = wire
         self._name = name
@@ -49,11 +61,18 @@ class Face(Generic[M]):
         self._framing = framing
         self._made = _caller()
         self._encoder: Encoder = encoder_of(framing)
+        self._extras = extras
+        if extras.readying is not None and extras.readying.link is None:
+            extras.readying.link = weakref.ref(self)  # type: ignore[arg-type]
+        self._accept: _core.Pattern | None = None
+        """Messages that are for this face; None: all are."""
+        self._shared: weakref.WeakSet[Any] | None = None
+        """The faces of one link that are set up; None where there is only this one."""
         self._exchange: weakref.ref[Exchange[M]] | None = None
 
     def __del__(self) -> None:
         try:
-            forgotten = self._wire.state in ("open", "opening")
+            forgotten = self._wire.state in ("open", "opening") and not self._shared
         except AttributeError:
             return
         if forgotten:
@@ -83,7 +102,7 @@ class Face(Generic[M]):
 
     @property
     def state(self) -> str:
-        """One of "closed", "opening", "open", "lost", "closing"."""
+        """One of "closed", "opening", "open", "reconnecting", "lost", "closing"."""
         return self._wire.state
 
     def trace(self) -> list[TraceEvent]:
@@ -111,11 +130,32 @@ class Face(Generic[M]):
             return message, False
         return self._encoder.encode(message, what), False
 
+    @property
+    def _is_special(self) -> bool:
+        """Whether a question carries more than its command."""
+        return self._accept is not None or self._extras.match is not None or self._extras.check is not None
+
+    def _parsed(self, message: Any, parse: Callable[[Any], Any]) -> Any:
+        """`parse` of a message; a ValueError means that the message is bad."""
+        try:
+            return parse(message)
+        except ValueError as error:
+            heard = message if isinstance(message, bytes) else self._encoder.encode(message)
+            failure = self._wire.unreadable(str(error), heard, None)
+            try:
+                raise failure from error
+            finally:
+                del failure
+
+    def _heard(self, body: bytes, encoder: Encoder) -> Any:
+        """A message as this face gives it."""
+        return encoder.decode(body)
+
     def _decoded(
         self, body: bytes, encoder: Encoder, parse: Callable[[Any], Any] | None, command: Message | None
     ) -> Any:
         try:
-            message = encoder.decode(body)
+            message = self._heard(body, encoder)
             return message if parse is None else parse(message)
         except ValueError as error:
             asked = None if command is None else self._encode(command)[0]

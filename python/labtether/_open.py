@@ -128,7 +128,15 @@ def serial(
     described = f"{shown} {rate} {bytesize}{parity}{stopbits:g}"
     settings = {"baudrate": rate, "bytesize": bytesize, "parity": parity, "stopbits": f"{stopbits:g}", **flags}
     url = f"serial://{quote(shown)}?{urlencode(_unusual(settings))}"
-    return Link(wire, name=common["name"], url=url, described=described, timeout=common["timeout"], framing=lines)
+    return Link(
+        wire,
+        name=common["name"],
+        url=url,
+        described=described,
+        timeout=common["timeout"],
+        framing=lines,
+        extras=common["extras"],
+    )
 
 
 @overload
@@ -178,7 +186,15 @@ def tcp(
     lines, common = common_options(framing, timeout, shown if name is None else name, shown, options)
     wire = _core.tcp_link(host, port, patience, common)
     url = f"tcp://{shown}"
-    return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
+    return Link(
+        wire,
+        name=common["name"],
+        url=url,
+        described=url,
+        timeout=common["timeout"],
+        framing=lines,
+        extras=common["extras"],
+    )
 
 
 def _unusual(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from labtether import _core
 
-__all__ = ["PatternLike", "as_pattern"]
+__all__ = ["PatternLike", "as_pattern", "matcher"]
 
 PatternLike: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes] | Callable[[Any], object]"
 
@@ -58,3 +58,19 @@ def _escaped(character: str, what: str, encoding: str | None) -> str:
             f"{what} is matched byte by byte, and {character!r} is not one byte in {name}: give a function"
         )
     return f"\\x{encoded[0]:02x}"
+
+
+def matcher(pattern: PatternLike | None) -> Callable[[Any], object] | None:
+    """A function that says whether a message matches, where messages are looked at in Python."""
+    if pattern is None or not isinstance(pattern, (str, bytes, re.Pattern)):
+        return pattern
+    compiled: Any = re.compile(pattern)
+
+    def matches(message: Any) -> bool:
+        if isinstance(compiled.pattern, str) and isinstance(message, bytes):
+            message = message.decode("latin-1")
+        elif isinstance(compiled.pattern, bytes) and isinstance(message, str):
+            message = message.encode("latin-1")
+        return compiled.search(message) is not None
+
+    return matches

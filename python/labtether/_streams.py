@@ -17,7 +17,7 @@ from labtether._errors import FrameError
 from labtether._values import Reading
 
 if TYPE_CHECKING:
-    from labtether._link import Link
+    from labtether._asking import Asking
 
 __all__ = ["Messages", "Poll", "Stream"]
 
@@ -32,7 +32,7 @@ class Stream(abc.ABC, Generic[V]):
 
     __slots__ = ("__weakref__", "_batch", "_detach", "_dropped", "_link", "_over", "_start", "_stream", "_what")
 
-    def __init__(self, link: Link[Any], start: Callable[[], _core.Stream], what: str) -> None:
+    def __init__(self, link: Asking[Any], start: Callable[[], _core.Stream], what: str) -> None:
         self._link = link
         self._start = start
         self._what = what
@@ -113,7 +113,7 @@ class Poll(Stream[Reading[Any]]):
 
     def __init__(
         self,
-        link: Link[Any],
+        link: Asking[Any],
         start: Callable[[], _core.Stream],
         decode: Callable[[bytes], Any],
         what: str,
@@ -140,7 +140,7 @@ class Messages(Stream[M]):
     __slots__ = ("_wanted",)
 
     def __init__(
-        self, link: Link[Any], start: Callable[[], _core.Stream], wanted: Callable[[Any], object] | None
+        self, link: Asking[Any], start: Callable[[], _core.Stream], wanted: Callable[[Any], object] | None
     ) -> None:
         super().__init__(link, start, "messages")
         self._wanted = wanted

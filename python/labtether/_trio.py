@@ -166,7 +166,7 @@ async def _wait_alone(operation: _core.Operation) -> Any:
             await _watch(operation, port)
         except BaseException as cancelled:
             operation.cancel()
-            with trio.CancelScope(shield=True), trio.move_on_after(_core.CANCEL_TIMEOUT):
+            with trio.CancelScope(shield=True), trio.move_on_after(_core.CANCEL_TIMEOUT + operation.patience):
                 await _watch(operation, port)
             annotate(operation, cancelled)
             raise
@@ -185,13 +185,14 @@ async def _watch(operation: _core.Operation, port: _core.Port) -> None:
 class _Leaving:
     """A wait that was cancelled, and told: rings for the wait when Rust has had its time."""
 
-    __slots__ = ("has_patience", "key", "port", "raise_cancel", "scope")
+    __slots__ = ("has_patience", "key", "patience", "port", "raise_cancel", "scope")
 
     def __init__(self, operation: _core.Operation, port: _core.Port, raise_cancel: Callable[[], NoReturn]) -> None:
         self.port = port
         self.key = operation.key
         self.raise_cancel = raise_cancel
         self.scope = trio.CancelScope()
+        self.patience = operation.patience
         self.has_patience = True
         try:
             trio.lowlevel.spawn_system_task(self._count, name="labtether cancel timeout")
@@ -201,6 +202,6 @@ class _Leaving:
 
     async def _count(self) -> None:
         with self.scope:
-            await trio.sleep(_core.CANCEL_TIMEOUT)
+            await trio.sleep(_core.CANCEL_TIMEOUT + self.patience)
             self.has_patience = False
             self.port.ring(self.key)

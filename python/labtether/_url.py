@@ -27,7 +27,15 @@ def _simulated(
     lines, common = common_options(framing, timeout, shown, f"sim://{instrument}", options)  # type: ignore[arg-type]
     wire = _core.simulated_link(instrument, common)
     url = f"sim://{instrument}"
-    return Link(wire, name=common["name"], url=url, described=url, timeout=common["timeout"], framing=lines)
+    return Link(
+        wire,
+        name=common["name"],
+        url=url,
+        described=url,
+        timeout=common["timeout"],
+        framing=lines,
+        extras=common["extras"],
+    )
 
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["PortInfo", "Raw", "Reading", "Resync", "TraceEvent", "Usb", "number", "numbers"]
+__all__ = ["ModemLines", "PortInfo", "Raw", "Reading", "Resync", "TraceEvent", "Usb", "number", "numbers"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,21 @@ class TraceEvent:
     def __str__(self) -> str:
         text = f"{self.data!r}"[1:] if self.data else ""
         return " ".join(part for part in (f"{self.time:.3f}", self.direction, self.note, text) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class ModemLines:
+    """The lines of a serial port beside its data: True where asserted, None where the device does not say.
+
+    cts: clear to send. dsr: data set ready. ri: ring indicator. cd: carrier detect. dtr, rts: ours.
+    """
+
+    cts: bool | None
+    dsr: bool | None
+    ri: bool | None
+    cd: bool | None
+    dtr: bool | None
+    rts: bool | None
 
 
 @dataclass(frozen=True, slots=True)

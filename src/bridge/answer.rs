@@ -1,17 +1,19 @@
 //! Verdicts in Python: values, and words for what became of a cancelled operation.
 
+use std::time::Duration;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::label::Label;
-use super::operation::CANCEL_TIMEOUT;
 use super::work::{Refusal, Value, Verdict};
-use crate::error::{Effect, LinkError};
+use crate::error::{Effect, LinkError, Seconds};
 use crate::link::ticket::{Answer, Heard};
 use crate::sync::Trouble;
+use crate::transport::control::ModemLines;
 
-pub(super) fn stuck(what: &Label) -> String {
-    format!("labtether: {what} did not stop within {} s of being told to", CANCEL_TIMEOUT.as_secs())
+pub(super) fn stuck(what: &Label, patience: Duration) -> String {
+    format!("labtether: {what} did not stop within {} s of being told to", Seconds(patience))
 }
 
 /// What a cancelled operation came to, for a note on the cancellation.
@@ -27,6 +29,7 @@ pub(super) fn describe(what: &Label, verdict: &Verdict) -> String {
 /// What a cancelled operation did after all.
 pub(super) fn effect_of(verdict: &Verdict) -> Option<Effect> {
     match verdict {
+        Ok(Value::Wire(Answer::Effect(effect))) => Some(*effect),
         Ok(_) => Some(Effect::RanToCompletion),
         Err(Refusal::Sync(Trouble::Cancelled)) => Some(Effect::NeverStarted),
         Err(Refusal::Link(LinkError::Cancelled { effect, .. } | LinkError::Timeout { effect, .. })) => Some(*effect),
@@ -47,6 +50,10 @@ pub(super) fn to_value(py: Python<'_>, value: Value) -> PyResult<Py<PyAny>> {
     };
     Ok(match answer {
         Answer::Nothing => py.None(),
+        Answer::Effect(effect) => effect.word().into_pyobject(py)?.into_any().unbind(),
+        Answer::Lines(ModemLines { cts, dsr, ri, cd, dtr, rts }) => {
+            (cts, dsr, ri, cd, dtr, rts).into_pyobject(py)?.into_any().unbind()
+        }
         Answer::Number(number) => number.into_pyobject(py)?.into_any().unbind(),
         Answer::Bytes(bytes) => PyBytes::new(py, &bytes).into_any().unbind(),
         Answer::Message(message, skipped) if skipped.is_empty() => PyBytes::new(py, &message.body).into_any().unbind(),

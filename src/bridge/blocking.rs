@@ -41,14 +41,14 @@ impl Operation {
     /// An interrupted thread waits for the acknowledgement like any other; a second interrupt does not shorten that.
     fn await_end(&self, py: Python<'_>, parker: &Parker) -> String {
         let clock = crate::clock::Clock::real();
-        let deadline = clock.now() + CANCEL_TIMEOUT;
+        let deadline = clock.now() + CANCEL_TIMEOUT + self.patience;
         while clock.now() < deadline {
             if let Step::Ready(verdict) = self.poll(|| (parker.waker(), None)) {
                 return describe(&self.what, &verdict);
             }
             py.detach(|| nap(parker, LOOK_FOR_SIGNALS));
         }
-        stuck(&self.what)
+        stuck(&self.what, CANCEL_TIMEOUT.saturating_add(self.patience))
     }
 
     /// What only other threads of Python can end will not come once the process ends: it waits for this one.

@@ -101,6 +101,7 @@ fn build(py: Python<'_>, error: &LinkError, text: bool) -> PyResult<PyErr> {
             if *busy { "InstrumentBusy" } else { "InstrumentError" }
         }
         LinkError::Unsupported { .. } => "Unsupported",
+        LinkError::Argument { why } => return Ok(PyValueError::new_err(why.clone())),
         LinkError::Cleanup { stuck, .. } => {
             more.set_item("stuck", stuck)?;
             "CleanupTimeout"

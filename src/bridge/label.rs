@@ -26,17 +26,19 @@ pub(super) struct Label {
     verb: &'static str,
     object: Object,
     link: Arc<str>,
+    /// Part of an exchange, which speaks for it.
+    inside: bool,
 }
 
 impl Label {
     /// Something done to the link itself: "setting up scale".
     pub(super) fn of(verb: &'static str, link: &Arc<str>) -> Label {
-        Label { verb, object: Object::Link, link: link.clone() }
+        Label { verb, object: Object::Link, link: link.clone(), inside: false }
     }
 
     /// Something done on the link: "receiving on scale".
     pub(super) fn on(verb: &'static str, link: &Arc<str>) -> Label {
-        Label { verb, object: Object::Plain, link: link.clone() }
+        Label { verb, object: Object::Plain, link: link.clone(), inside: false }
     }
 
     /// The same, with the bytes it is about: "the query 'S' on scale".
@@ -45,9 +47,16 @@ impl Label {
         self
     }
 
+    /// The same, as a part of an exchange.
+    pub(super) fn inside(mut self) -> Label {
+        self.inside = true;
+        self
+    }
+
     /// The link and the command, where this is something said on a link.
     pub(super) fn exchange(&self) -> Option<(&str, Option<&Bytes>)> {
         match &self.object {
+            _ if self.inside => None,
             Object::Link => None,
             Object::Plain | Object::Count(_) => Some((&self.link, None)),
             Object::Bytes(bytes) => Some((&self.link, Some(bytes))),
@@ -63,7 +72,7 @@ impl Label {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Label { verb, object, link } = self;
+        let Label { verb, object, link, .. } = self;
         match object {
             Object::Link => write!(f, "{verb} {link}"),
             Object::Plain => write!(f, "{verb} on {link}"),

@@ -18,6 +18,7 @@ mod options;
 mod owner;
 mod places;
 mod port;
+mod question;
 mod simulation;
 mod sleep;
 mod stream;
@@ -43,6 +44,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<framing::PyChecksum>()?;
     module.add_class::<clerk::Errand>()?;
     module.add_class::<values::PyPattern>()?;
+    module.add_class::<question::PyAbort>()?;
+    module.add_class::<question::PyMore>()?;
     module.add_class::<wire::Wire>()?;
     module.add_class::<supervisor::Supervisor>()?;
     module.add_class::<living::Living>()?;

@@ -65,6 +65,8 @@ pub(super) struct Operation {
     shielded: bool,
     /// Once claimed, its value has to reach its asker before the next one's does.
     ordered: bool,
+    /// How much longer than others a cancelled await waits for it to end.
+    pub(super) patience: Duration,
 }
 
 pub(super) enum Step {
@@ -77,12 +79,18 @@ pub(super) enum Step {
 impl Operation {
     pub(super) fn new(what: Label, text: bool, start: Start) -> Operation {
         let inside = Mutex::new(State { stage: Stage::Idle(start), settling: None });
-        Operation { inside, key: next_id(), what, text, shielded: false, ordered: false }
+        Operation { inside, key: next_id(), what, text, shielded: false, ordered: false, patience: Duration::ZERO }
     }
 
     /// One that is begun even where the awaiting task is cancelled already.
     pub(super) fn shielded(mut self) -> Operation {
         self.shielded = true;
+        self
+    }
+
+    /// One whose end takes `longer`: its instrument is told to stop, and is waited for.
+    pub(super) fn patient(mut self, longer: Duration) -> Operation {
+        self.patience = longer;
         self
     }
 
@@ -306,7 +314,7 @@ impl Operation {
             Stage::Idle(_) | Stage::Over => None,
             Stage::Settled(verdict) if effect_of(verdict) == Some(Effect::NeverStarted) => None,
             Stage::Settled(verdict) => Some(describe(&self.what, verdict)),
-            Stage::Waiting(_) => Some(stuck(&self.what)),
+            Stage::Waiting(_) => Some(stuck(&self.what, CANCEL_TIMEOUT.saturating_add(self.patience))),
         }
     }
 
@@ -323,6 +331,13 @@ impl Operation {
     #[getter]
     fn key(&self) -> u64 {
         self.key
+    }
+
+    /// Seconds that a cancelled await waits for it to end, besides CANCEL_TIMEOUT.
+    #[getter]
+    #[pyo3(name = "patience")]
+    fn patience_seconds(&self) -> f64 {
+        self.patience.as_secs_f64()
     }
 
     /// Whether it is begun in a cancelled task too.

@@ -19,13 +19,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::controls::Need;
 use super::conversation::Conversation;
 use super::job::{Closing, Job, Request};
+use super::pace::Pace;
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
-
-/// How much output the kernel may hold, in line time.
-const IN_KERNEL: Duration = Duration::from_millis(20);
+use crate::transport::unplugged::Unplugged;
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub enum End {
     Closed(Closing),
     /// The port went away.
     Lost(io::Error),
+    /// It is to be opened anew.
+    Reopen,
 }
 
 /// See the module.
@@ -55,6 +57,7 @@ pub struct Actor {
     listens: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 enum Event {
     Asked(Option<Request>),
     Heard(usize),
@@ -72,7 +75,7 @@ impl Actor {
         clock: Clock,
     ) -> Actor {
         let timer = clock.timer();
-        let pace = Pace { speed: pipe.bytes_per_second(), empty_at: clock.now(), retry_at: Moment::NEVER };
+        let pace = Pace::new(pipe.bytes_per_second(), conversation.pacing(), clock.now());
         Actor {
             pipe,
             conversation,
@@ -97,6 +100,9 @@ impl Actor {
             if let Some(error) = self.failed.take() {
                 return Poll::Ready(End::Lost(error));
             }
+            if self.conversation.take_reopen() {
+                return Poll::Ready(End::Reopen);
+            }
             if let Some(why) = self.told_to_close.take() {
                 return Poll::Ready(End::Closed(why));
             }
@@ -111,7 +117,7 @@ impl Actor {
                 Event::Asked(Some(request)) => self.conversation.request(request, now),
                 Event::Heard(n) => self.heard(n, now),
                 Event::Wrote(n) => self.conversation.wrote(n, now),
-                Event::Due => {}
+                Event::Due => self.pace.woken(now.moment),
                 Event::Lost(error) => return Poll::Ready(End::Lost(error)),
             }
             if let Err(error) = self.advance() {
@@ -142,7 +148,7 @@ impl Actor {
                 self.failed = Some(error);
                 return;
             }
-            let Some(rest) = self.conversation.to_write() else { return };
+            let Some(rest) = self.conversation.to_write(self.clock.now()) else { return };
             match self.poll_write(&mut Context::from_waker(Waker::noop()), &rest) {
                 Poll::Ready(Ok(n)) => {
                     let now = self.clock.stamp();
@@ -161,7 +167,12 @@ impl Actor {
     fn needs_its_task(&mut self) -> bool {
         let over = self.failed.is_some() || self.panicked.is_some() || self.told_to_close.is_some();
         let deaf = !self.listens && self.conversation.input.len() < self.conversation.most_unread();
-        over || deaf || self.conversation.to_write().is_some() || self.next_deadline() < self.timer.alarm()
+        let over = over || self.conversation.is_to_reopen();
+        let control = self.conversation.need(self.clock.now()).is_some();
+        over || deaf
+            || control
+            || self.conversation.to_write(self.clock.now()).is_some()
+            || self.next_deadline() < self.timer.alarm()
     }
 
     fn next_deadline(&mut self) -> Moment {
@@ -178,7 +189,10 @@ impl Actor {
         {
             return Poll::Ready(read.map_or_else(Event::Lost, Event::Heard));
         }
-        if let Some(rest) = self.conversation.to_write()
+        if let Poll::Ready(()) = self.poll_control(cx) {
+            return Poll::Ready(Event::Due);
+        }
+        if let Some(rest) = self.conversation.to_write(self.clock.now())
             && let Poll::Ready(wrote) = self.poll_write(cx, &rest)
         {
             return Poll::Ready(wrote.map_or_else(
@@ -195,11 +209,9 @@ impl Actor {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, rest: &Bytes) -> Poll<io::Result<usize>> {
-        self.pace.retry_at = Moment::NEVER;
         let now = self.clock.now();
         let room = self.pace.room(now, &*self.pipe);
         let Some(chunk) = rest.get(..rest.len().min(room)).filter(|chunk| !chunk.is_empty()) else {
-            self.pace.retry_at = now + IN_KERNEL / 4;
             return Poll::Pending;
         };
         let wrote = self.pipe.poll_write(cx, chunk);
@@ -207,6 +219,29 @@ impl Actor {
             self.pace.wrote(*n, now);
         }
         wrote
+    }
+
+    /// Does what is to be done with the line besides talking. Ready: something was.
+    fn poll_control(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.clock.stamp();
+        match self.conversation.need(now.moment) {
+            None => Poll::Pending,
+            Some(Need::Empty) if self.conversation.has_output() => Poll::Pending,
+            Some(Need::Empty) if self.pipe.queued_output() > 0 => {
+                self.pace.look_again(now.moment);
+                Poll::Pending
+            }
+            Some(Need::Empty) => {
+                self.conversation.drained(now);
+                Poll::Ready(())
+            }
+            Some(Need::Do(control)) => {
+                let result = std::task::ready!(self.pipe.poll_control(cx, &control));
+                self.pace.speed = self.pipe.bytes_per_second();
+                self.conversation.controlled(result, self.clock.stamp());
+                Poll::Ready(())
+            }
+        }
     }
 
     /// Bytes have come. What was asked before they were sent is in the mailbox by now, and is taken in first: a subscription gets
@@ -238,7 +273,7 @@ impl Actor {
     fn advance(&mut self) -> io::Result<()> {
         let now = self.clock.stamp();
         loop {
-            while self.conversation.next_turn(now).is_some() {
+            while !self.conversation.is_to_reopen() && self.conversation.next_turn(now).is_some() {
                 // What is in the kernel by now was said before the question: it is not its answer.
                 let n = self.pipe.read_now(&mut self.conversation.input)?;
                 if n > 0 {
@@ -257,7 +292,7 @@ impl Actor {
                 self.pipe.discard_input();
             }
             // What has ended may have made way for somebody.
-            if self.conversation.next_turn(now).is_none() {
+            if self.conversation.is_to_reopen() || self.conversation.next_turn(now).is_none() {
                 break;
             }
         }
@@ -304,40 +339,28 @@ impl Actor {
         self.pipe.discard_output();
     }
 
+    /// Takes the pipe out; nothing comes from now on, and nothing goes.
+    pub fn unplug(&mut self) -> Box<dyn Transport> {
+        self.pace = Pace::new(None, self.conversation.pacing(), self.clock.now());
+        std::mem::replace(&mut self.pipe, Box::new(Unplugged))
+    }
+
+    /// A new pipe, for now only for whoever readies it.
+    pub fn plug(&mut self, pipe: Box<dyn Transport>, now: Stamp) {
+        self.pace = Pace::new(pipe.bytes_per_second(), self.conversation.pacing(), now.moment);
+        self.pipe = pipe;
+        self.conversation.come_back(now);
+    }
+
+    /// Wakes its task, if it sleeps.
+    pub fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// The pipe, for closing.
     pub fn into_pipe(self) -> Box<dyn Transport> {
         self.pipe
     }
-}
-
-/// How much may be written to a line that is slower than the machine.
-struct Pace {
-    speed: Option<f64>,
-    /// When the kernel's queue is empty at the latest, if the line moves.
-    empty_at: Moment,
-    retry_at: Moment,
-}
-
-impl Pace {
-    fn room(&self, now: Moment, pipe: &dyn Transport) -> usize {
-        let Some(speed) = self.speed else { return usize::MAX };
-        let most = at_least_one(speed * IN_KERNEL.as_secs_f64());
-        if now >= self.empty_at {
-            return most;
-        }
-        most.saturating_sub(pipe.queued_output())
-    }
-
-    fn wrote(&mut self, n: usize, now: Moment) {
-        if let Some(speed) = self.speed {
-            #[expect(clippy::cast_precision_loss, reason = "a chunk of a few bytes")]
-            let takes = Duration::from_secs_f64(n as f64 / speed.max(1.0));
-            self.empty_at = self.empty_at.max(now) + takes;
-        }
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number, cut on purpose")]
-fn at_least_one(bytes: f64) -> usize {
-    bytes.max(1.0) as usize
 }

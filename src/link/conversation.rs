@@ -1,7 +1,7 @@
 //! Who may speak, who is answered, and what is owed: a link's conversation, without I/O and without a clock.
 //!
 //! The actor tells it what was asked, read and written, and what time it is; it says what to write next and when to be called again.
-//! Who has the line is in `turns.rs`, what incoming bytes mean in `hearing.rs`, exchanges in `talk.rs`,
+//! What is asked is in `letters.rs`, who has the line in `turns.rs`, what incoming bytes mean in `hearing.rs`, exchanges in `talk.rs`,
 //! what goes back when its asker leaves in `loans.rs`.
 //!
 //! # Invariants
@@ -13,17 +13,24 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use regex::bytes::Regex;
 use tokio::sync::mpsc;
 
-use super::job::{Ending, Job, Request, Sink, Want, What};
+use super::aborting::Aborting;
+use super::away::Access;
+use super::controls::Doing;
+use super::echo::Echo;
+use super::flights::Flights;
+use super::job::{Job, Request, Sink, Want, What};
 use super::loans::Loan;
 use super::output::{Frame, Output, Owner};
 use super::poll::Polls;
 use super::queue::Queue;
+use super::rules::{Pacing, Rules};
 use super::talk::Talk;
 use super::ticket::{Counts, Gauge, Heard, Verdict};
 use super::trace::Trace;
@@ -35,36 +42,6 @@ use crate::nursery::outcome::is_unwinding;
 
 /// Unread input that nobody waits for.
 const MOST_UNREAD: usize = 1 << 20;
-
-/// What a link's owner decided for good.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// The link's name.
-    pub name: Arc<str>,
-    /// The port in words.
-    pub port: Arc<str>,
-    /// How messages end; `None`: raw bytes.
-    pub framing: Option<Framing>,
-    /// How long past its deadline an owed reply is waited for.
-    pub drain: Duration,
-    /// How long the line has to be quiet after something unexpected.
-    pub settle: Duration,
-    /// How to get back in step at once.
-    pub resync: Option<Resync>,
-    /// The link's own time limit.
-    pub limit: Duration,
-}
-
-/// A command with a known answer.
-#[derive(Clone, Debug)]
-pub struct Resync {
-    /// As given.
-    pub command: Bytes,
-    /// As written.
-    pub frame: Bytes,
-    /// What its answer looks like.
-    pub answer: Regex,
-}
 
 /// What is owed after an asker has left.
 #[derive(Clone, Debug)]
@@ -103,6 +80,8 @@ pub(super) enum Current {
     Query(Box<Asked>),
     Talk(Box<Talk>),
     Resync { since: Moment, deadline: Moment, written: bool },
+    Abort(Box<Aborting>),
+    Control,
 }
 
 /// A job that waits for bytes.
@@ -133,9 +112,22 @@ pub struct Conversation {
     /// Raw bytes that were there before the exchange that has the line began; not its reply.
     pub(super) stale: BytesMut,
     pub(super) last_heard: Option<Stamp>,
+    /// Up to when what has come has been heard.
+    pub(super) heard_at: Moment,
+    /// When the last byte went, either way; at first, when the conversation began.
+    pub(super) last_byte: Moment,
+    /// When it was kept awake last.
+    pub(super) kept_alive: Moment,
+    /// What failed in the background, and nobody has heard of.
+    pub(super) background: Option<LinkError>,
     pub(super) output: Output,
     pub(super) queue: Queue,
     pub(super) current: Option<Current>,
+    /// Queries that are told apart by their ids; they share the line.
+    pub(super) flights: Flights,
+    /// What the instrument has yet to repeat.
+    pub(super) echoes: VecDeque<Echo>,
+    pub(super) controls: VecDeque<Doing>,
     pub(super) debt: Option<Debt>,
     /// The line is to be quiet before the next question, until this at the latest.
     pub(super) settling: Option<Moment>,
@@ -147,6 +139,24 @@ pub struct Conversation {
     /// What others see of it.
     gauge: Arc<Gauge>,
     pub(super) discard: bool,
+    /// The port is to be closed and opened again.
+    pub(super) reopen: bool,
+    /// Who may ask.
+    pub(super) access: Access,
+    /// The exchange that was open when the connection was lost.
+    pub(super) lost_talk: Option<u64>,
+    /// Rung by whoever works out what a message is.
+    pub(super) ring: Waker,
+}
+
+/// Rings the actor up.
+struct Ring(mpsc::UnboundedSender<Request>);
+
+impl Wake for Ring {
+    fn wake(self: Arc<Ring>) {
+        // A session that has ended needs no waking.
+        let _ = self.0.send(Request::Claimed);
+    }
 }
 
 impl Conversation {
@@ -156,7 +166,12 @@ impl Conversation {
         trace: Arc<Trace>,
         myself: mpsc::UnboundedSender<Request>,
         gauge: Arc<Gauge>,
+        now: Moment,
     ) -> Conversation {
+        let ring = Waker::from(Arc::new(Ring(myself.clone())));
+        if let Some(framing) = &rules.framing {
+            framing.attend(&ring);
+        }
         Conversation {
             rules,
             trace,
@@ -164,9 +179,16 @@ impl Conversation {
             input: BytesMut::new(),
             stale: BytesMut::new(),
             last_heard: None,
+            heard_at: now,
+            last_byte: now,
+            kept_alive: now,
+            background: None,
             output: Output::default(),
             queue: Queue::default(),
             current: None,
+            flights: Flights::default(),
+            echoes: VecDeque::new(),
+            controls: VecDeque::new(),
             debt: None,
             settling: None,
             reads: VecDeque::new(),
@@ -176,6 +198,10 @@ impl Conversation {
             counts: gauge.counts(),
             gauge,
             discard: false,
+            reopen: false,
+            access: Access::All,
+            lost_talk: None,
+            ring,
         }
     }
 
@@ -185,88 +211,21 @@ impl Conversation {
         self.settling = Some(now.moment + self.rules.drain);
     }
 
-    /// A letter from the outside. `Close` is the actor's own affair and does nothing here.
-    pub fn request(&mut self, request: Request, now: Stamp) {
-        self.take_note(request, now);
-        self.hear(now);
-    }
-
-    /// The same, for when bytes have come that are not in `input` as far as anyone has been told: they are heard after it.
-    pub fn take_note(&mut self, request: Request, now: Stamp) {
-        match request {
-            Request::Do(job) => self.take_in(job, now),
-            Request::Cancel(id) => self.cancel(id, now),
-            Request::Claimed => {}
-            Request::EndTalk { talk, ending } => self.end_talk(talk, ending, now),
-            Request::Subscribe { id, pattern, feed } => self.unasked.subscribe(id, pattern, feed),
-            Request::GiveBack(bodies) => {
-                for body in bodies.into_iter().rev() {
-                    self.unasked.put_back(Heard { body, at: now });
-                }
-            }
-            Request::Poll(poll) => self.polls.add(poll, now.moment),
-            Request::Unsubscribe(id) => {
-                self.unasked.unsubscribe(id);
-                self.end_poll(id);
-            }
-            Request::Close(_) => {}
-        }
-    }
-
-    fn take_in(&mut self, job: Job, now: Stamp) {
-        if let Some(talk) = job.talk {
-            return self.talk_job(talk, job, now);
-        }
-        match &job.what {
-            What::Send { urgent: true, .. } => self.send(job, now),
-            What::Read(_) => self.reads.push_back(Waiting::new(job, None)),
-            What::Receive { .. } => {
-                let deadline = Some(job.asked + job.limit);
-                self.unasked.receives.push_back(Waiting::new(job, deadline));
-            }
-            _ => self.queue.push(job),
-        }
-    }
-
-    /// The asker of `id` has left.
-    fn cancel(&mut self, id: u64, now: Stamp) {
-        if let Some(job) = self.queue.remove(id) {
-            self.confirm(job, Effect::NeverStarted, now.moment, None);
-        } else if matches!(&self.current, Some(Current::Query(asked)) if asked.job.id == id) {
-            self.leave_query(|conversation, asked, effect| {
-                conversation.confirm(asked.job, effect, now.moment, asked.started);
-            });
-        } else if matches!(&self.current, Some(Current::Talk(talk)) if talk.id == id) {
-            self.end_talk(id, Ending::Cancelled, now);
-        } else if let Some((owner, begun)) = self.output.withdraw(id) {
-            if let Owner::Send(sending) = owner {
-                let effect = self.left_partway(&sending, begun);
-                self.confirm(sending.job, effect, now.moment, sending.started);
-            }
-        } else if let Some(index) = self.reads.iter().position(|waiting| waiting.job.id == id) {
-            if let Some(waiting) = self.reads.remove(index) {
-                self.confirm(waiting.job, Effect::NeverStarted, now.moment, None);
-            }
-        } else if let Some(waiting) = self.unasked.withdraw(id) {
-            self.confirm(waiting.job, Effect::NeverStarted, now.moment, None);
-        } else if let Some(waiting) = self.withdraw_from_talk(id) {
-            self.confirm(waiting.job, Effect::Unconfirmed, now.moment, None);
-        } else {
-            self.take_back(id, now);
-        }
-    }
-
     /// A job's verdict.
     pub(super) fn give(&mut self, job: Job, verdict: Verdict, now: Moment) {
         // First, so that whoever is woken sees his own exchange counted and the link idle.
         self.show();
         match job.reply {
             Sink::Ticket(reply) => reply.give(verdict),
-            Sink::Poll(id) => self.polls.answered(id, verdict, now),
+            Sink::Poll(id) => {
+                let comes_back = self.rules.reconnect.is_some();
+                self.polls.answered(id, verdict, now, comes_back);
+            }
+            Sink::KeepAlive => self.kept_alive(verdict),
         }
     }
 
-    fn confirm(&mut self, job: Job, effect: Effect, now: Moment, started: Option<Moment>) {
+    pub(super) fn confirm(&mut self, job: Job, effect: Effect, now: Moment, started: Option<Moment>) {
         let about = self.about(&job, started, now);
         if effect != Effect::NeverStarted {
             let at = self.at(now);
@@ -278,7 +237,8 @@ impl Conversation {
     /// The evidence in the case of `job`.
     pub(super) fn about(&self, job: &Job, started: Option<Moment>, now: Moment) -> Box<Evidence> {
         let command = match &job.what {
-            What::Query { command, .. } | What::Send { command, .. } => Some(command.clone()),
+            What::Query(question) => Some(question.command.clone()),
+            What::Send { command, .. } => Some(command.clone()),
             _ => None,
         };
         let heard = Bytes::copy_from_slice(&self.input);
@@ -309,8 +269,11 @@ impl Conversation {
         match self.current.take() {
             Some(Current::Query(asked)) => jobs.push((asked.job, asked.started)),
             Some(Current::Talk(talk)) => jobs.extend(talk.asks.into_iter().map(|waiting| (waiting.job, talk.started))),
-            Some(Current::Resync { .. }) | None => {}
+            Some(Current::Abort(aborting)) => jobs.extend(aborting.job.map(|job| (job, aborting.started))),
+            Some(Current::Resync { .. } | Current::Control) | None => {}
         }
+        jobs.extend(self.flights.take_all().into_iter().map(|asked| (asked.job, asked.started)));
+        jobs.extend(self.end_controls().into_iter().map(|job| (job, None)));
         for Frame { owner, .. } in self.output.clear() {
             if let Owner::Send(sending) = owner {
                 jobs.push((sending.job, sending.started));
@@ -342,7 +305,8 @@ impl Conversation {
             Some(What::Read(Want::Until(_)) | What::Receive { .. } | What::CatchUp) => usize::MAX,
             _ => 0,
         };
-        let answered = matches!(self.current, Some(Current::Query(_) | Current::Resync { .. }));
+        let answered = matches!(self.current, Some(Current::Query(_) | Current::Resync { .. } | Current::Abort(_)))
+            || !self.flights.is_empty();
         let owed = self.debt.as_ref().and_then(|debt| debt.owed.front());
         let is_owed = owed.is_some_and(|owed| !matches!(owed, Owed::Anything));
         let wanted = if answered || is_owed { usize::MAX } else { for_ask };
@@ -352,8 +316,12 @@ impl Conversation {
 
     /// Whether nobody is being answered, waits for a turn, or is owed something.
     pub fn is_idle(&self) -> bool {
-        let asking =
-            self.current.is_some() || !self.queue.is_empty() || !self.output.is_empty() || !self.reads.is_empty();
+        let asking = self.current.is_some()
+            || !self.flights.is_empty()
+            || !self.controls.is_empty()
+            || !self.queue.is_empty()
+            || !self.output.is_empty()
+            || !self.reads.is_empty();
         !asking && self.debt.is_none() && !self.unasked.is_wanted() && self.polls.is_empty()
     }
 
@@ -361,6 +329,21 @@ impl Conversation {
     pub fn show(&self) {
         self.gauge.busy.store(!self.is_idle(), Ordering::Relaxed);
         self.gauge.show(&self.counts);
+    }
+
+    /// How fast the instrument is spoken to.
+    pub fn pacing(&self) -> Pacing {
+        self.rules.pacing
+    }
+
+    /// Whether the port is to be opened anew.
+    pub fn is_to_reopen(&self) -> bool {
+        self.reopen
+    }
+
+    /// The same; asked once.
+    pub fn take_reopen(&mut self) -> bool {
+        std::mem::take(&mut self.reopen)
     }
 
     /// Whether the actor is to throw away what the kernel has read for us; asked once.

@@ -9,6 +9,8 @@ use std::task::Poll;
 
 use super::actor::{Actor, End};
 use super::job::Job;
+use crate::clock::Stamp;
+use crate::transport::Transport;
 
 /// See the module. Empty before the session is open and after it.
 #[derive(Default)]
@@ -49,6 +51,32 @@ impl Desk {
         let Some(actor) = &mut *seat else { return Some(job) };
         actor.ask_now(job);
         None
+    }
+}
+
+impl Desk {
+    /// Gives the actor that sits here a new pipe, for now only for whoever readies it.
+    pub(super) fn plug(&self, pipe: Box<dyn Transport>, now: Stamp) {
+        if let Some(actor) = &mut *self.lock() {
+            actor.plug(pipe, now);
+            actor.wake();
+        }
+    }
+
+    /// Takes its pipe away again.
+    pub(super) fn unplug(&self, now: Stamp) -> Option<Box<dyn Transport>> {
+        let mut seat = self.lock();
+        let actor = seat.as_mut()?;
+        actor.conversation.back_off(now);
+        Some(actor.unplug())
+    }
+
+    /// The new connection is ready.
+    pub(super) fn open_to_all(&self) {
+        if let Some(actor) = &mut *self.lock() {
+            actor.conversation.open_to_all();
+            actor.wake();
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Feed {
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Heard>,
+    /// What its reader has to know, and after how many of the items; it goes on after that.
+    told: VecDeque<(usize, LinkError)>,
     /// Everyone who waits; whoever looks first gets the batch.
     wakers: Vec<Waker>,
     /// How it ended: `Some(None)` in peace.
@@ -48,8 +50,19 @@ impl Feed {
         if state.items.len() >= self.capacity {
             state.items.pop_front();
             state.dropped += 1;
+            for (after, _) in &mut state.told {
+                *after = after.saturating_sub(1);
+            }
         }
         state.items.push_back(heard);
+        wake(state);
+    }
+
+    /// An error that does not end it: its reader meets it behind what came before.
+    pub fn tell(&self, error: LinkError) {
+        let mut state = self.state();
+        let after = state.items.len();
+        state.told.push_back((after, error));
         wake(state);
     }
 
@@ -89,8 +102,17 @@ impl Pending for NextBatch {
             return Poll::Ready(Err(LinkError::Cancelled { effect: Effect::NeverStarted, about: Box::default() }));
         }
         let mut state = self.feed.state();
+        let before_told = state.told.front().map_or(usize::MAX, |(after, _)| *after);
+        if before_told == 0
+            && let Some((_, error)) = state.told.pop_front()
+        {
+            return Poll::Ready(Err(error));
+        }
         if !state.items.is_empty() {
-            let many = state.items.len().min(BATCH);
+            let many = state.items.len().min(BATCH).min(before_told);
+            for (after, _) in &mut state.told {
+                *after -= many;
+            }
             let batch = state.items.drain(..many).collect();
             return Poll::Ready(Ok(Answer::Batch(batch, state.dropped)));
         }

@@ -1,14 +1,18 @@
 //! What incoming bytes mean: a late reply, the reply, or something nobody asked for.
 
 use bytes::Bytes;
+use regex::bytes::Regex;
 
 use super::conversation::{Conversation, Current, Debt, Owed};
-use super::job::{Want, What};
+use super::job::{Job, Want, What};
 use super::loans::Source;
+use super::log::Level;
+use super::rules::{Resync, code_and_text};
 use super::ticket::{Answer, Heard};
 use super::trace::{Direction, Event};
 use crate::clock::{Moment, Stamp};
 use crate::error::{LinkError, Shown};
+use crate::framing::{FrameError, Framing, Message};
 
 impl Conversation {
     /// `n` bytes have been added to `input`.
@@ -18,6 +22,7 @@ impl Conversation {
         self.counts.read += u64::try_from(n).unwrap_or(0);
         self.counts.last = Some(at);
         self.last_heard = Some(at);
+        self.last_byte = at.moment;
         if let Some(Debt { owed, until, .. }) = &mut self.debt
             && matches!(owed.front(), Some(Owed::Anything))
         {
@@ -28,12 +33,16 @@ impl Conversation {
 
     /// Gives what has come to whom it belongs.
     pub(super) fn hear(&mut self, at: Stamp) {
+        self.heard_at = self.heard_at.max(at.moment);
         loop {
             let went_on = match (&self.debt, &self.current) {
                 (_, Some(Current::Resync { .. })) => self.hear_resync(at),
+                _ if !self.echoes.is_empty() => self.hear_echo(at),
+                (_, Some(Current::Abort(_))) => self.hear_abort(at),
                 (Some(debt), _) if !debt.unwritten => self.hear_late(at),
                 (_, Some(Current::Query(asked))) if asked.written => self.hear_reply(at),
                 (_, Some(Current::Talk(_))) => self.serve_talk(at),
+                (None, None) if self.rules.ids.is_some() => self.hear_by_id(at),
                 _ => self.hear_unasked(at),
             };
             if !went_on {
@@ -46,24 +55,82 @@ impl Conversation {
 
     fn hear_reply(&mut self, at: Stamp) -> bool {
         let Some(Current::Query(asked)) = &self.current else { return false };
-        let What::Query { framing, .. } = &asked.job.what else { return false };
-        let verdict = match framing.take(&mut self.input) {
+        let What::Query(question) = &asked.job.what else { return false };
+        let (framing, accept) = (question.framing.clone(), question.accept.clone());
+        match self.cut_message(&framing, at) {
             Ok(None) => return false,
-            Ok(Some(body)) => Ok(Answer::Message(Heard { body, at }, Vec::new())),
-            Err(error) => Err(error),
-        };
-        let Some(Current::Query(asked)) = self.current.take() else { return false };
-        let verdict = verdict.map_err(|error| {
-            let about = self.about(&asked.job, asked.started, at.moment);
-            self.owe_anything(at.moment + self.rules.drain);
-            LinkError::Frame { about, why: error.to_string(), cause: error.cause() }
-        });
-        if verdict.is_ok() {
-            self.counts.exchanges += 1;
+            Ok(Some(message)) => {
+                let body = message.body;
+                if self.is_elsewhere(&body, at) {
+                    return true;
+                }
+                if accept.is_some_and(|accept| !accept.is_match(&body)) {
+                    self.deliver_unasked(body, at);
+                    return true;
+                }
+                let Some(Current::Query(asked)) = self.current.take() else { return false };
+                self.answer(*asked, Heard { body, at });
+            }
+            Err(error) => {
+                let Some(Current::Query(asked)) = self.current.take() else { return false };
+                let about = self.about(&asked.job, asked.started, at.moment);
+                self.owe_anything(at.moment + self.rules.drain);
+                let error = LinkError::Frame { about, why: error.to_string(), cause: error.cause() };
+                self.give(asked.job, Err(error), at.moment);
+            }
         }
-        self.give(asked.job, verdict, at.moment);
         self.restore_stale();
         true
+    }
+
+    /// The next whole message, where silence may end one too.
+    pub(super) fn cut_message(&mut self, framing: &Framing, at: Stamp) -> Result<Option<Message>, FrameError> {
+        let message = framing.cut(&mut self.input)?;
+        if message.is_none()
+            && let (Some(quiet), Some(last)) = (framing.quiet(), self.last_heard)
+            && !self.input.is_empty()
+            && last.moment + quiet <= at.moment
+        {
+            return framing.cut_quiet(&mut self.input);
+        }
+        Ok(message)
+    }
+
+    /// When silence ends the message that is coming.
+    pub(super) fn quiet_deadline(&self) -> Moment {
+        let framing = match &self.current {
+            Some(Current::Query(asked)) => match &asked.job.what {
+                What::Query(question) => Some(&question.framing),
+                _ => None,
+            },
+            Some(Current::Talk(talk)) => match talk.asks.front().map(|waiting| &waiting.job.what) {
+                Some(What::Receive { framing: Some(framing), .. }) => Some(framing),
+                _ => self.rules.framing.as_ref(),
+            },
+            _ => self.rules.framing.as_ref(),
+        };
+        match (framing.and_then(Framing::quiet), self.last_heard) {
+            (Some(quiet), Some(last)) if !self.input.is_empty() && last.moment + quiet > self.heard_at => {
+                last.moment + quiet
+            }
+            _ => Moment::NEVER,
+        }
+    }
+
+    pub(super) fn is_unsolicited(&self, body: &Bytes) -> bool {
+        self.rules.unsolicited.as_ref().is_some_and(|unsolicited| unsolicited.is_match(body))
+    }
+
+    /// What the reply `body` says went wrong, if it says that.
+    pub(super) fn as_error(&self, job: &Job, body: &Bytes, started: Option<Moment>, now: Moment) -> Option<LinkError> {
+        let found = |pattern: &Option<Regex>| pattern.as_ref().and_then(|pattern| code_and_text(pattern, body));
+        let (busy, (code, text)) = match found(&self.rules.busy) {
+            Some(parts) => (true, parts),
+            None => (false, found(&self.rules.error)?),
+        };
+        let mut about = self.about(job, started, now);
+        about.heard = body.clone();
+        Some(LinkError::Instrument { about, busy, code, text, reply: body.clone() })
     }
 
     /// What was owed: dropped, and then the line has to be quiet before the next question.
@@ -92,21 +159,25 @@ impl Conversation {
 
     pub(super) fn drop_late(&mut self, data: Bytes, at: Stamp) {
         self.counts.late += 1;
+        self.trace.log(Level::Info, &format!("a late reply was dropped: {}", Shown(&data)));
         self.trace.push(Event { at, direction: Direction::Note, data, note: "late".to_owned() });
     }
 
     fn hear_resync(&mut self, at: Stamp) -> bool {
         let Some(Current::Resync { written, .. }) = &self.current else { return false };
-        let (Some(resync), Some(framing)) = (&self.rules.resync, &self.rules.framing) else { return false };
+        let (Some(Resync::Command { answer, .. }), Some(framing)) = (&self.rules.resync, &self.rules.framing) else {
+            return false;
+        };
         let body = match framing.take(&mut self.input) {
             Ok(None) => return false,
             Ok(Some(body)) => body,
             Err(_) => std::mem::take(&mut self.input).freeze(),
         };
-        if *written && resync.answer.is_match(&body) {
+        if *written && answer.is_match(&body) {
             self.trace.note(at, format!("in step again: {}", Shown(&body)));
             self.current = None;
             self.debt = None;
+            self.echoes.clear();
         } else {
             self.drop_late(body, at);
         }
@@ -114,11 +185,13 @@ impl Conversation {
     }
 
     fn hear_unasked(&mut self, at: Stamp) -> bool {
-        let Some(framing) = &self.rules.framing else { return false };
-        match framing.take(&mut self.input) {
+        let Some(framing) = self.rules.framing.clone() else { return false };
+        match self.cut_message(&framing, at) {
             Ok(None) => false,
-            Ok(Some(body)) => {
-                self.deliver_unasked(body, at);
+            Ok(Some(message)) => {
+                if !self.is_elsewhere(&message.body, at) {
+                    self.deliver_unasked(message.body, at);
+                }
                 true
             }
             Err(error) => {

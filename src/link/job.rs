@@ -7,9 +7,11 @@ use bytes::Bytes;
 use regex::bytes::Regex;
 
 use super::feed::Feed;
+use super::question::{Abort, Question};
 use super::ticket::Reply;
 use crate::clock::Moment;
 use crate::framing::Framing;
+use crate::transport::control::{Change, Control};
 
 /// A letter to the actor.
 #[expect(missing_docs, reason = "the fields are what the variant names")]
@@ -72,6 +74,8 @@ pub struct Job {
     pub turn: Duration,
     /// When it was asked.
     pub asked: Moment,
+    /// It readies a new connection: nobody else may ask before.
+    pub first: bool,
     /// Where the verdict goes.
     pub reply: Sink,
 }
@@ -83,6 +87,8 @@ pub enum Sink {
     Ticket(Reply),
     /// To a poll, which goes on or ends by it.
     Poll(u64),
+    /// To the link itself, which is to be kept awake by it.
+    KeepAlive,
 }
 
 /// What a job does.
@@ -90,19 +96,44 @@ pub enum Sink {
 #[derive(Debug)]
 pub enum What {
     /// Write a command, give back the reply to it.
-    Query { command: Bytes, frame: Bytes, framing: Framing },
-    /// Hold the line for a conversation. `place`: where it was begun.
-    Talk { place: Arc<str> },
+    Query(Box<Question>),
+    /// Hold the line for a conversation. `place`: where it was begun. `abort`: how it is stopped if it is not left in peace.
+    Talk { place: Arc<str>, abort: Option<Box<Abort>> },
+    /// In an exchange: leave it, with its abort where that is called for. The answer is the effect.
+    Leave(Ending),
+    /// Something else than talking.
+    Control(Task),
     /// Write.
     Send { command: Bytes, frame: Bytes, urgent: bool, raw: bool },
-    /// The next message that was not a reply (in an exchange: that came); others than `pattern` are passed over.
-    Receive { pattern: Option<Regex>, framing: Option<Framing> },
+    /// The next message that was not a reply (in an exchange: that came); others than `pattern` are passed over, others than `accept`
+    /// are somebody else's.
+    Receive { pattern: Option<Regex>, framing: Option<Framing>, accept: Option<Regex> },
     /// Raw bytes.
     Read(Want),
     /// In an exchange: wait for what its waits that were given up are owed, and drop it.
     CatchUp,
     /// Throw away what has come and was not read.
     Discard,
+}
+
+/// What is to be done with the line besides talking.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Wait until all that was written has left the machine.
+    Drain,
+    /// Hold the line in break for so long.
+    Break(Duration),
+    /// Other settings.
+    Configure(Change),
+    /// At once, whoever has the line.
+    Now(Control),
+}
+
+impl Task {
+    /// Whether nobody else may have the line meanwhile.
+    pub(super) fn wants_line(&self) -> bool {
+        matches!(self, Task::Break(_) | Task::Configure(_))
+    }
 }
 
 /// How many raw bytes.
@@ -121,12 +152,8 @@ pub enum Want {
 pub struct Poll {
     /// Its number, by which it is ended.
     pub id: u64,
-    /// As given.
-    pub command: Bytes,
-    /// As written.
-    pub frame: Bytes,
-    /// How the reply ends.
-    pub framing: Framing,
+    /// What is asked.
+    pub question: Question,
     /// From one asking to the next; zero: as soon as the answer is there.
     pub every: Duration,
     /// How often at most.

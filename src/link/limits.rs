@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::aborting::Told;
 use super::conversation::{Asked, Conversation, Current, Owed, Waiting};
 use super::job::{Job, What};
 use super::output::Owner;
@@ -17,6 +18,8 @@ impl Conversation {
             Some(Current::Query(asked)) => next = next.min(asked.deadline),
             Some(Current::Talk(talk)) => next = talk.asks.iter().fold(next, |next, ask| next.min(ask.ends())),
             Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
+            Some(Current::Abort(aborting)) => next = next.min(aborting.until()),
+            Some(Current::Control) => {}
             None if self.debt.is_none() && !self.queue.is_empty() => next = next.min(self.quiet_at(now)),
             None => {}
         }
@@ -25,7 +28,11 @@ impl Conversation {
         {
             next = next.min(debt.until);
         }
-        next = next.min(self.output.next_deadline());
+        next = next.min(self.output.next_deadline()).min(self.flights.next_deadline()).min(self.controls_deadline());
+        next = next.min(self.quiet_deadline()).min(self.keepalive_due());
+        if self.output.front().is_some_and(|frame| !frame.is_begun() && !frame.urgent) && self.earliest(now) > now {
+            next = next.min(self.earliest(now));
+        }
         self.reads.iter().chain(&self.unasked.receives).fold(next, |next, waiting| next.min(waiting.ends()))
     }
 
@@ -35,14 +42,13 @@ impl Conversation {
         // What is there counts, however late it is looked at.
         self.hear(now);
         if matches!(&self.current, Some(Current::Query(asked)) if asked.deadline <= moment) {
-            self.leave_query(|conversation, asked, effect| {
-                let error = conversation.silent(&asked.job, asked.started, effect, moment);
-                conversation.trace.note(now, "timeout");
-                conversation.give(asked.job, Err(error), moment);
-            });
+            self.query_timed_out(now);
         }
+        self.expire_flights(now);
+        self.expire_abort(now);
+        self.expire_controls(now);
         if matches!(&self.current, Some(Current::Resync { deadline, .. }) if *deadline <= moment) {
-            self.resync_failed(now);
+            self.resync_overdue(now);
         }
         if self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until <= moment) {
             self.end_debt(now);
@@ -89,21 +95,41 @@ impl Conversation {
         }
     }
 
-    fn resync_failed(&mut self, now: Stamp) {
+    fn query_timed_out(&mut self, now: Stamp) {
+        let moment = now.moment;
+        let Some(Current::Query(asked)) = &self.current else { return };
+        let aborts = matches!(&asked.job.what, What::Query(question) if question.abort.is_some());
+        if aborts && asked.started.is_some() {
+            let error = self.silent(&asked.job, asked.started, Effect::Unconfirmed, moment);
+            self.trace.note(now, "timeout");
+            return self.abort_query(Told::Error(error), now);
+        }
+        self.leave_query(|conversation, asked, effect| {
+            let error = conversation.silent(&asked.job, asked.started, effect, moment);
+            conversation.trace.note(now, "timeout");
+            conversation.give(asked.job, Err(error), moment);
+        });
+    }
+
+    fn resync_overdue(&mut self, now: Stamp) {
         let Some(Current::Resync { since, .. }) = self.current.take() else { return };
-        self.trace.note(now, "no answer to the resync command");
+        let waited = Seconds(now.moment.since(since));
+        self.resync_failed(&format!("the resync command got no answer within {waited} s"), now);
+    }
+
+    pub(super) fn resync_failed(&mut self, why: &str, now: Stamp) {
+        self.trace.note(now, "not in step: ".to_owned() + why);
         let Some(id) = self.queue.iter().find(|job| super::turns::expects_reply(job)).map(|job| job.id) else { return };
         if let Some(job) = self.queue.remove(id) {
             let about = self.about(&job, None, now.moment);
-            let waited = Seconds(now.moment.since(since));
-            let why = format!("the resync command got no answer within {waited} s, so nothing more was asked");
+            let why = format!("{why}, so nothing more was asked");
             self.give(job, Err(LinkError::Busy { about, why }), now.moment);
         }
     }
 
-    fn silent(&self, job: &Job, started: Option<Moment>, effect: Effect, now: Moment) -> LinkError {
+    pub(super) fn silent(&self, job: &Job, started: Option<Moment>, effect: Effect, now: Moment) -> LinkError {
         let about = self.about(job, started, now);
-        let writes = matches!(job.what, What::Query { .. } | What::Send { .. });
+        let writes = matches!(job.what, What::Query(_) | What::Send { .. });
         let hint = match &job.what {
             _ if writes && started.is_none() => {
                 "not one byte could be written: is flow control holding the line, or is nobody reading at the other end?".to_owned()
@@ -112,7 +138,9 @@ impl Conversation {
                 format!("part of the {} bytes could not be written: the line takes no more", frame.len())
             }
             What::Send { .. } => "the message could not be written whole: the line takes no more".to_owned(),
-            What::Query { framing, .. } => framing.hint(&about.heard).unwrap_or_else(|| "nothing was heard".to_owned()),
+            What::Query(question) => {
+                question.framing.hint(&about.heard).unwrap_or_else(|| "nothing was heard".to_owned())
+            }
             What::Receive { framing, .. } => {
                 let framing = framing.as_ref().or(self.rules.framing.as_ref());
                 framing.and_then(|f| f.hint(&about.heard)).unwrap_or_else(|| "no message was heard".to_owned())
@@ -124,6 +152,9 @@ impl Conversation {
     }
 
     fn busy(&self, job: &Job, now: Moment) -> LinkError {
+        if let Some(error) = self.still_away(job, now) {
+            return error;
+        }
         let about = self.about(job, None, now);
         let waited = Seconds(job.turn);
         let why = match (&self.current, &self.debt) {
@@ -141,6 +172,13 @@ impl Conversation {
                     Seconds(now.since(talk.opened))
                 )
             }
+            (Some(Current::Abort(aborting)), _) => {
+                format!(
+                    "an abort, {}, has waited for its answer for {} s; the turn did not come within {waited} s",
+                    Shown(&aborting.abort.command),
+                    Seconds(now.since(aborting.since()))
+                )
+            }
             (_, Some(debt)) => {
                 let command = debt.command.as_deref().map_or("a command".to_owned(), |c| Shown(c).to_string());
                 let until = if debt.until == Moment::NEVER {
@@ -152,7 +190,12 @@ impl Conversation {
                     "it owes a reply to {command} {until}, longer than turn={waited} s; give resync= to get back in step at once"
                 )
             }
-            _ => format!("the line was not quiet within {waited} s"),
+            _ => match self.flights.first() {
+                Some(asked) => {
+                    format!("{} is in flight; the turn did not come within {waited} s", asked.about_command())
+                }
+                None => format!("the line was not quiet within {waited} s"),
+            },
         };
         LinkError::Busy { about, why }
     }
@@ -168,7 +211,7 @@ impl Waiting {
 impl Asked {
     fn about_command(&self) -> String {
         match &self.job.what {
-            What::Query { command, .. } => format!("the query {}", Shown(command)),
+            What::Query(question) => format!("the query {}", Shown(&question.command)),
             _ => "a query".to_owned(),
         }
     }

@@ -3,20 +3,32 @@
 //! A query's way: a [`Link`] takes a job to the actor (`desk.rs`) and holds a ticket; `actor.rs` runs the wire; `conversation.rs` decides; the
 //! reply wakes the ticket.
 
+mod aborting;
 pub mod actor;
+mod away;
 pub mod berths;
+pub mod controls;
 pub mod conversation;
 pub mod desk;
+mod echo;
 pub mod feed;
+mod flights;
 mod hearing;
 pub mod job;
+mod keepalive;
+mod leaving;
+mod letters;
 mod limits;
 mod loans;
 pub mod log;
 pub mod opener;
 mod output;
+mod pace;
 mod poll;
+pub mod question;
 mod queue;
+pub mod reconnecting;
+pub mod rules;
 pub mod session;
 pub mod setup;
 mod talk;
@@ -24,6 +36,7 @@ pub mod ticket;
 pub mod trace;
 mod turns;
 mod unasked;
+mod writing;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -35,11 +48,11 @@ use tokio::sync::mpsc::error::SendError;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Evidence, LinkError, OpenError};
-use crate::framing::Framing;
-use conversation::{Resync, Rules};
 use job::{Closing, Job, Request, Sink, What};
 use log::{Level, Line, Log, Topic};
 use opener::Opener;
+use reconnecting::Ready;
+use rules::Rules;
 use session::Session;
 use ticket::{Counts, Gauge, Pending, Ticket, Verdict, next_id, ticket};
 use trace::Trace;
@@ -52,37 +65,23 @@ pub struct Config {
     pub port: Arc<str>,
     /// How its pipe is opened.
     pub opener: Box<dyn Opener>,
-    /// How messages end.
-    pub framing: Option<Framing>,
-    /// The time limit of an exchange, where none is given.
-    pub limit: Duration,
-    /// See [`Rules::drain`].
-    pub drain: Duration,
-    /// See [`Rules::settle`].
-    pub settle: Duration,
-    /// See [`Rules::resync`].
-    pub resync: Option<Resync>,
+    /// How it talks. The name and the port in it are those above.
+    pub rules: Rules,
     /// How many events the trace keeps.
     pub trace: usize,
     /// How long closing may wait for output to leave.
     pub close_timeout: Duration,
     /// Last words, framed, that Rust writes where Python cannot.
     pub park: Option<Bytes>,
+    /// What readies a new connection, after a lost one.
+    pub ready: Option<Ready>,
     /// Where log lines go.
     pub log: Log,
 }
 
 impl Config {
     fn rules(&self) -> Rules {
-        Rules {
-            name: self.name.clone(),
-            port: self.port.clone(),
-            framing: self.framing.clone(),
-            drain: self.drain,
-            settle: self.settle,
-            resync: self.resync.clone(),
-            limit: self.limit,
-        }
+        Rules { name: self.name.clone(), port: self.port.clone(), ..self.rules.clone() }
     }
 }
 
@@ -94,6 +93,8 @@ pub(crate) enum Phase {
     Opening(Arc<Session>),
     /// Usable.
     Open(Arc<Session>),
+    /// The port has gone, and is looked for.
+    Reconnecting(Arc<Session>),
     /// On the way down.
     Closing(Arc<Session>),
     /// The port went away; stays until `stop()` or `setup()`.
@@ -104,9 +105,11 @@ impl Phase {
     fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Phase::Closed => None,
-            Phase::Opening(session) | Phase::Open(session) | Phase::Closing(session) | Phase::Lost { session, .. } => {
-                Some(session)
-            }
+            Phase::Opening(session)
+            | Phase::Open(session)
+            | Phase::Reconnecting(session)
+            | Phase::Closing(session)
+            | Phase::Lost { session, .. } => Some(session),
         }
     }
 }
@@ -147,6 +150,7 @@ impl Link {
             Phase::Closed => "closed",
             Phase::Opening(_) => "opening",
             Phase::Open(_) => "open",
+            Phase::Reconnecting(_) => "reconnecting",
             Phase::Closing(_) => "closing",
             Phase::Lost { .. } => "lost",
         }
@@ -221,7 +225,7 @@ impl Link {
     fn open_session(&self, command: Option<&Bytes>, now: Moment) -> Result<Arc<Session>, LinkError> {
         let mut about = self.about(command.cloned());
         let why = match &*self.phase() {
-            Phase::Open(session) => return Ok(session.clone()),
+            Phase::Open(session) | Phase::Reconnecting(session) => return Ok(session.clone()),
             Phase::Lost { cause, .. } => {
                 about.tail = self.trace.tail(now);
                 about.elapsed = Some(Duration::ZERO);
@@ -236,16 +240,30 @@ impl Link {
 
     /// Asks for something; the ticket is the wait.
     pub fn ask(&self, what: What, talk: Option<u64>, limit: Duration, turn: Duration, clock: &Clock) -> Ticket {
+        self.ask_as(false, what, talk, limit, turn, clock)
+    }
+
+    /// The same; `first`: for readying a new connection, before everybody else.
+    pub fn ask_as(
+        &self,
+        first: bool,
+        what: What,
+        talk: Option<u64>,
+        limit: Duration,
+        turn: Duration,
+        clock: &Clock,
+    ) -> Ticket {
         let asked = clock.now();
         let command = match &what {
-            What::Query { command, .. } | What::Send { command, .. } => Some(command),
+            What::Query(question) => Some(&question.command),
+            What::Send { command, .. } => Some(command),
             _ => None,
         };
         let id = next_id();
         match self.open_session(command, asked) {
             Ok(session) => {
                 let (ticket, reply) = ticket(id, &self.config.name, Some(session.mailbox.clone()));
-                let job = Job { id, talk, what, limit, turn, asked, reply: Sink::Ticket(reply) };
+                let job = Job { id, talk, what, limit, turn, asked, first, reply: Sink::Ticket(reply) };
                 if let Some(job) = session.desk.ask(job)
                     && let Err(SendError(Request::Do(job))) = session.mailbox.send(Request::Do(job))
                     && let Sink::Ticket(reply) = job.reply
@@ -279,7 +297,7 @@ impl Link {
     pub fn end(&self, why: Closing) {
         let mut phase = self.phase();
         let Some(session) = phase.session().cloned() else { return };
-        if matches!(&*phase, Phase::Open(_) | Phase::Opening(_)) {
+        if matches!(&*phase, Phase::Open(_) | Phase::Opening(_) | Phase::Reconnecting(_)) {
             *phase = Phase::Closing(session.clone());
         }
         drop(phase);

@@ -36,6 +36,8 @@ pub(super) enum Owner {
     Query(u64),
     /// The resync command.
     Resync,
+    /// The abort that has the line.
+    Abort,
     /// Its asker has left after it was begun.
     Nobody,
 }
@@ -45,7 +47,7 @@ pub(super) struct Frame {
     pub(super) rest: Bytes,
     pub(super) whole: usize,
     pub(super) owner: Owner,
-    urgent: bool,
+    pub(super) urgent: bool,
 }
 
 impl Frame {
@@ -61,7 +63,7 @@ impl Frame {
         match &self.owner {
             Owner::Send(sending) => Some(sending.job.id),
             Owner::Query(id) => Some(*id),
-            Owner::Resync | Owner::Nobody => None,
+            Owner::Resync | Owner::Abort | Owner::Nobody => None,
         }
     }
 }
@@ -165,6 +167,19 @@ impl Output {
             self.no_more_cuts();
         }
         Some((frame.owner, begun))
+    }
+
+    /// The abort is given up: not one byte of it may follow, unless some did.
+    pub(super) fn forget_abort(&mut self) {
+        for frame in &mut self.frames {
+            if matches!(frame.owner, Owner::Abort) && frame.is_begun() {
+                frame.owner = Owner::Nobody;
+            }
+        }
+        self.frames.retain(|frame| !matches!(frame.owner, Owner::Abort));
+        if !self.frames.iter().any(|frame| frame.urgent) {
+            self.no_more_cuts();
+        }
     }
 
     fn no_more_cuts(&mut self) {

@@ -42,7 +42,7 @@ impl Polls {
     }
 
     /// One question got its verdict. A poll that has all it wanted, or may not go on, ends.
-    pub(super) fn answered(&mut self, id: u64, verdict: Verdict, now: Moment) {
+    pub(super) fn answered(&mut self, id: u64, verdict: Verdict, now: Moment, comes_back: bool) {
         let Some(index) = self.0.iter().position(|beat| beat.poll.id == id) else { return };
         let Some(beat) = self.0.get_mut(index) else { return };
         beat.in_flight = false;
@@ -53,7 +53,7 @@ impl Polls {
                 beat.poll.count.is_some_and(|count| beat.asked >= count).then_some(None)
             }
             Ok(_) => None,
-            Err(error) if beat.poll.skip_errors && !is_final(&error) => {
+            Err(error) if beat.poll.skip_errors && !is_final(&error, comes_back) => {
                 beat.poll.count.is_some_and(|count| beat.asked >= count).then_some(None)
             }
             Err(error) => Some(Some(error)),
@@ -71,6 +71,16 @@ impl Polls {
         self.0.len() < before
     }
 
+    /// The connection was lost, and will be back: who passes errors over goes on then.
+    pub(super) fn tell(&mut self, error: impl Fn() -> LinkError) {
+        self.0.retain(|beat| {
+            if !beat.poll.skip_errors {
+                beat.poll.feed.end(Some(error()));
+            }
+            beat.poll.skip_errors
+        });
+    }
+
     pub(super) fn end(&mut self, error: impl Fn() -> LinkError) {
         for beat in self.0.drain(..) {
             beat.poll.feed.end(Some(error()));
@@ -78,8 +88,8 @@ impl Polls {
     }
 }
 
-fn is_final(error: &LinkError) -> bool {
-    matches!(error, LinkError::Lost { .. } | LinkError::Closed { .. })
+fn is_final(error: &LinkError, comes_back: bool) -> bool {
+    matches!(error, LinkError::Closed { .. }) || matches!(error, LinkError::Lost { .. }) && !comes_back
 }
 
 /// The first beat of the grid that is still to come: a slow answer loses beats, it does not shift them.

@@ -41,6 +41,11 @@ impl Queue {
         self.jobs.push_back(job);
     }
 
+    pub(super) fn push_front(&mut self, job: Job) {
+        self.alarm = self.alarm.min(patience_ends(&job));
+        self.jobs.push_front(job);
+    }
+
     pub(super) fn get(&self, id: u64) -> Option<&Job> {
         self.jobs.iter().find(|job| job.id == id)
     }

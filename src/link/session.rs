@@ -20,6 +20,7 @@ use super::desk::Desk;
 use super::job::{Closing, Request};
 use super::log::Level;
 use super::opener::{Attempt, Place};
+use super::reconnecting::serve;
 use super::{Link, Phase};
 use crate::clock::{Moment, Stamp};
 use crate::error::{LinkError, OpenError, OpenKind, Seconds};
@@ -108,7 +109,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn run(self) {
         let Run { link, session, inbox, opened, ended, place, berths, replace } = self;
-        let mut result = open(&link, &session, &place, &berths, replace).await;
+        let at = Opening { link: &link, session: &session, place: &place, berths: &berths };
+        let mut result = open(&at, replace).await;
         if session.give_up.is_cancelled() {
             if let Ok((pipe, berth)) = result {
                 close_pipe(&link, &session, &place, pipe, berth).await;
@@ -131,7 +133,7 @@ impl Run {
                 let actor = Actor::new(pipe, conversation, inbox, clock.clone());
                 link.enter(&session, Phase::Open(session.clone()));
                 opened.send_replace(Some(Ok(())));
-                if let Some((actor, end)) = session.desk.seat(actor).await {
+                if let Some((actor, end, berth)) = serve(&at, actor, berth).await {
                     close(&link, &session, &place, actor, berth, end).await;
                 }
             }
@@ -140,18 +142,25 @@ impl Run {
     }
 }
 
-async fn open(
-    link: &Arc<Link>,
-    session: &Arc<Session>,
-    place: &Place,
-    berths: &Berths,
+/// What opening a port needs to know.
+pub(super) struct Opening<'a> {
+    pub(super) link: &'a Arc<Link>,
+    pub(super) session: &'a Arc<Session>,
+    pub(super) place: &'a Place,
+    berths: &'a Berths,
+}
+
+pub(super) async fn open(
+    at: &Opening<'_>,
     replace: bool,
 ) -> Result<(Box<dyn crate::transport::Transport>, Option<Berth>), LinkError> {
+    let Opening { link, session, place, berths } = *at;
+    let began = place.clock().now();
     let clock = place.clock();
     let opener = &link.config.opener;
     let deadline = clock.now() + opener.limit();
     let too_late = || OpenError::new(OpenKind::Refused, format!("no answer within {} s", Seconds(opener.limit())));
-    let fail = |cause: OpenError, port: &str| link.open_failed(cause, port, clock.now().since(session.since.moment));
+    let fail = |cause: OpenError, port: &str| link.open_failed(cause, port, clock.now().since(began));
     let none = link.config.port.as_ref();
     let attempt = Attempt { name: link.config.name.clone(), place: place.clone(), given_up: session.give_up.clone() };
     let (port, device) = see_through(opener.find(&attempt), deadline, &attempt)
@@ -273,6 +282,7 @@ async fn close(
             actor.drain(deadline).await;
             Phase::Closed
         }
+        End::Reopen => Phase::Closed,
         End::Lost(cause) => {
             let cause = Arc::new(cause);
             link.trace.note(now, format!("lost: {cause}"));
@@ -291,7 +301,7 @@ async fn close(
 /// Closing may take a hundred times as long as the deadline if a driver is stuck; then it is named and left behind.
 const CLOSING_ITSELF: Duration = Duration::from_millis(500);
 
-async fn close_pipe(
+pub(super) async fn close_pipe(
     link: &Arc<Link>,
     session: &Arc<Session>,
     place: &Place,
@@ -331,8 +341,13 @@ async fn close_pipe(
 impl Link {
     fn new_conversation(&self, session: &Session, now: Stamp, is_device: bool) -> Conversation {
         let before = self.gauge.counts().last.is_some();
-        let mut conversation =
-            Conversation::new(self.config.rules(), self.trace.clone(), session.mailbox.clone(), self.gauge.clone());
+        let mut conversation = Conversation::new(
+            self.config.rules(),
+            self.trace.clone(),
+            session.mailbox.clone(),
+            self.gauge.clone(),
+            now.moment,
+        );
         if is_device || before {
             // What the session before was told may still be on its way.
             conversation.settle_first(now);

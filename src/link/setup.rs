@@ -128,16 +128,18 @@ impl Link {
             return Found::Refused(self.closed("it was stopped while it was being set up"));
         }
         match &*phase {
-            Phase::Open(session) | Phase::Opening(session) if session.abandoned.load(Ordering::SeqCst) => {
+            Phase::Open(session) | Phase::Opening(session) | Phase::Reconnecting(session)
+                if session.abandoned.load(Ordering::SeqCst) =>
+            {
                 return Found::Closing(session.clone());
             }
-            Phase::Open(session) | Phase::Opening(session) if wish.once => {
+            Phase::Open(session) | Phase::Opening(session) | Phase::Reconnecting(session) if wish.once => {
                 let age = Seconds(place.clock().now().since(session.since.moment));
                 return Found::Refused(
                     self.busy(format!("it was set up {} {age} s ago, and a link is entered once", session.place)),
                 );
             }
-            Phase::Open(session) => {
+            Phase::Open(session) | Phase::Reconnecting(session) => {
                 share.join(session);
                 return Found::Open;
             }
@@ -160,7 +162,7 @@ impl Link {
                 let why = format!("internal error in the link's loop, please report it: {message}");
                 link.log(super::log::Level::Error, format!("{}: {why}", link.config.name));
                 link.enter(&of, Phase::Lost { session: of.clone(), cause: Arc::new(io::Error::other(why)) });
-            } else if matches!(link.state(), "opening" | "open" | "closing") {
+            } else if matches!(link.state(), "opening" | "open" | "reconnecting" | "closing") {
                 link.enter(&of, Phase::Closed);
             }
         });

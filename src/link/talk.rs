@@ -1,20 +1,21 @@
-//! An open exchange: the line belongs to one conversation until it is over. What it left unfetched is a debt.
+//! An open exchange: the line belongs to one conversation until it is over. How it is left is in `leaving.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use regex::bytes::Regex;
 
-use super::conversation::{Conversation, Current, Debt, Owed, Waiting};
+use super::conversation::{Conversation, Current, Owed, Waiting};
 use super::hearing::cut;
 use super::job::{Ending, Job, What};
 use super::limits::take_first;
 use super::loans::Source;
-use super::output::{Owner, Sending};
+use super::question::Abort;
 use super::ticket::{Answer, Heard};
 use crate::clock::{Moment, Stamp};
-use crate::error::{Effect, LinkError, Shown};
+use crate::error::{Effect, LinkError};
 use crate::framing::Framing;
 
 /// The exchange that has the line.
@@ -25,20 +26,21 @@ pub(super) struct Talk {
     limit: Duration,
     pub(super) started: Option<Moment>,
     /// What was sent is owed, oldest first, until something was received for it.
-    owed: VecDeque<Owed>,
-    command: Option<Bytes>,
+    pub(super) owed: VecDeque<Owed>,
+    pub(super) command: Option<Bytes>,
     /// A wait of this exchange was given up, by its deadline or by its asker: what it waited for may still come.
-    unanswered: bool,
-    owed_until: Moment,
+    pub(super) unanswered: bool,
+    pub(super) owed_until: Moment,
     /// When the last wait that was given up would have ended.
-    late_until: Moment,
+    pub(super) late_until: Moment,
     pub(super) asks: VecDeque<Waiting>,
     /// Where it was begun, in words.
     pub(super) place: Arc<str>,
+    pub(super) abort: Option<Box<Abort>>,
 }
 
 impl Talk {
-    pub(super) fn new(id: u64, opened: Moment, limit: Duration, place: Arc<str>) -> Talk {
+    pub(super) fn new(id: u64, opened: Moment, limit: Duration, place: Arc<str>, abort: Option<Box<Abort>>) -> Talk {
         Talk {
             id,
             opened,
@@ -51,7 +53,29 @@ impl Talk {
             late_until: opened,
             asks: VecDeque::new(),
             place,
+            abort,
         }
+    }
+
+    /// What the instrument did, as far as is known without asking it.
+    pub(super) fn effect(&self, ending: Ending) -> Effect {
+        if self.started.is_none() {
+            Effect::NeverStarted
+        } else if self.unanswered {
+            Effect::Unconfirmed
+        } else if ending == Ending::Clean {
+            Effect::RanToCompletion
+        } else if self.owed.is_empty() {
+            Effect::HaltedAtBoundary
+        } else {
+            Effect::Unconfirmed
+        }
+    }
+
+    /// What comes from now on answers nothing that was asked.
+    pub(super) fn give_up(&mut self) {
+        self.unanswered = true;
+        self.owed.push_back(Owed::Anything);
     }
 
     /// When the whole of it has to be over: counted from its first byte.
@@ -75,7 +99,7 @@ impl Talk {
     }
 
     /// A wait is given up: what it waited for is what is owed.
-    fn still_owed(&mut self, waiting: &Waiting, link: Option<Framing>) {
+    pub(super) fn still_owed(&mut self, waiting: &Waiting, link: Option<Framing>) {
         self.unanswered = true;
         self.owed_until = self.owed_until.max(waiting.ends());
         self.late_until = self.late_until.max(waiting.ends());
@@ -83,7 +107,7 @@ impl Talk {
             // An exchange that never wrote is owed nothing.
             _ if self.started.is_none() => None,
             What::Read(want) => Some(Owed::Bytes(want.clone())),
-            What::Receive { framing, pattern } => framing.clone().or(link).map(|framing| match pattern {
+            What::Receive { framing, pattern, .. } => framing.clone().or(link).map(|framing| match pattern {
                 Some(pattern) => Owed::Match(framing, pattern.clone()),
                 None => Owed::Message(framing),
             }),
@@ -97,7 +121,7 @@ impl Talk {
 }
 
 impl Conversation {
-    fn talk_mut(&mut self) -> Option<&mut Talk> {
+    pub(super) fn talk_mut(&mut self) -> Option<&mut Talk> {
         match &mut self.current {
             Some(Current::Talk(talk)) => Some(talk),
             _ => None,
@@ -108,6 +132,12 @@ impl Conversation {
     pub(super) fn talk_job(&mut self, id: u64, job: Job, now: Stamp) {
         let drain = self.rules.drain;
         let Some(talk) = self.talk_mut().filter(|talk| talk.id == id) else {
+            if self.lost_talk == Some(id) {
+                let about = self.about(&job, None, now.moment);
+                let cause =
+                    std::sync::Arc::new(std::io::Error::other("the connection was lost in the middle of the exchange"));
+                return self.give(job, Err(LinkError::Lost { about, cause }), now.moment);
+            }
             let about = self.about(&job, None, now.moment);
             let why = "the exchange is over".to_owned();
             return self.give(job, Err(LinkError::Closed { about, why }), now.moment);
@@ -121,7 +151,12 @@ impl Conversation {
                 let deadline = Some(talk.late_until + drain);
                 talk.asks.push_back(Waiting::new(job, deadline));
             }
-            What::Query { .. } | What::Talk { .. } | What::Discard | What::Send { .. } => self.send(job, now),
+            What::Leave(ending) => {
+                let ending = *ending;
+                self.end_talk(id, ending, Some(job), now);
+            }
+            What::Control(_) => self.control(job, now),
+            What::Query(_) | What::Talk { .. } | What::Discard | What::Send { .. } => self.send(job, now),
         }
     }
 
@@ -134,29 +169,24 @@ impl Conversation {
         let Some(waiting) = talk.asks.front_mut() else { return false };
         let answer = match &waiting.job.what {
             What::CatchUp => return self.catch_up(at),
-            What::Read(want) => cut(&mut self.input, want).map(|bytes| {
+            What::Read(want) => {
+                let Some(bytes) = cut(&mut self.input, want) else { return false };
                 waiting.taken.push(bytes.clone());
                 Ok(Answer::Bytes(bytes))
-            }),
-            What::Receive { pattern, framing } => {
-                let Some(framing) = framing.as_ref().or(self.rules.framing.as_ref()) else { return false };
-                match framing.cut(&mut self.input) {
-                    Ok(None) => None,
-                    Ok(Some(message)) => {
-                        waiting.taken.push(message.wire);
-                        let heard = Heard { body: message.body, at };
-                        if pattern.as_ref().is_some_and(|pattern| !pattern.is_match(&heard.body)) {
-                            waiting.skipped.push(heard);
-                            return true;
-                        }
-                        Some(Ok(Answer::Message(heard, std::mem::take(&mut waiting.skipped))))
-                    }
-                    Err(error) => Some(Err(error)),
+            }
+            What::Receive { pattern, framing, accept } => {
+                let (pattern, accept) = (pattern.clone(), accept.clone());
+                let Some(framing) = framing.clone().or_else(|| self.rules.framing.clone()) else { return false };
+                match self.receive(&framing, pattern.as_ref(), accept.as_ref(), at) {
+                    Ok(Some(answer)) => Ok(answer),
+                    Ok(None) => return true,
+                    Err(None) => return false,
+                    Err(Some(error)) => Err(error),
                 }
             }
-            _ => None,
+            _ => return false,
         };
-        let Some(answer) = answer else { return false };
+        let Some(Current::Talk(talk)) = &mut self.current else { return false };
         let owed = talk.owed.pop_front();
         let id = talk.id;
         let Some(waiting) = talk.asks.pop_front() else { return false };
@@ -168,15 +198,51 @@ impl Conversation {
             Err(error) => {
                 // What was passed over on the way to it can still be received.
                 self.unread(&waiting.taken);
-                let about = self.about(&waiting.job, None, at.moment);
-                self.give(
-                    waiting.job,
-                    Err(LinkError::Frame { about, why: error.to_string(), cause: error.cause() }),
-                    at.moment,
-                );
+                self.give(waiting.job, Err(*error), at.moment);
             }
         }
         true
+    }
+
+    /// One message for who waits first. `Ok(None)`: it was passed over, or was not for the exchange; `Err(None)`: there is none.
+    fn receive(
+        &mut self,
+        framing: &Framing,
+        pattern: Option<&Regex>,
+        accept: Option<&Regex>,
+        at: Stamp,
+    ) -> Result<Option<Answer>, Option<Box<LinkError>>> {
+        let cut = self.cut_message(framing, at);
+        let Some(Current::Talk(talk)) = &self.current else { return Err(None) };
+        let Some(waiting) = talk.asks.front() else { return Err(None) };
+        let message = cut.map_err(|error| {
+            let about = self.about(&waiting.job, None, at.moment);
+            Some(Box::new(LinkError::Frame { about, why: error.to_string(), cause: error.cause() }))
+        })?;
+        let Some(message) = message else { return Err(None) };
+        let wanted = pattern.is_none_or(|pattern| pattern.is_match(&message.body));
+        // Asked for by name, it is no error to its asker.
+        let asked_for = pattern.is_some() && wanted;
+        let (job, started) = (&waiting.job, talk.started);
+        let said_no = if asked_for { None } else { self.as_error(job, &message.body, started, at.moment) };
+        if self.is_elsewhere(&message.body, at) {
+            return Ok(None);
+        }
+        if accept.is_some_and(|accept| !accept.is_match(&message.body)) {
+            self.deliver_unasked(message.body, at);
+            return Ok(None);
+        }
+        if let Some(error) = said_no {
+            return Err(Some(Box::new(error)));
+        }
+        let Some(waiting) = self.talk_mut().and_then(|talk| talk.asks.front_mut()) else { return Err(None) };
+        waiting.taken.push(message.wire);
+        let heard = Heard { body: message.body, at };
+        if !wanted {
+            waiting.skipped.push(heard);
+            return Ok(None);
+        }
+        Ok(Some(Answer::Message(heard, std::mem::take(&mut waiting.skipped))))
     }
 
     /// Drops one of the answers that waits which were given up are owed; when all have come, the exchange is in step again.
@@ -237,93 +303,5 @@ impl Conversation {
             let limit = waiting.ends().since(waiting.job.asked);
             self.give(waiting.job, Err(LinkError::Timeout { about, limit, effect: Effect::Unconfirmed, hint }), now);
         }
-    }
-
-    /// A send was given up. What was begun goes out whole all the same, and in an exchange its answer is then owed.
-    pub(super) fn left_partway(&mut self, sending: &Sending, begun: bool) -> Effect {
-        if !begun {
-            return Effect::NeverStarted;
-        }
-        let owed = self.an_answer();
-        if let (Some(talk), What::Send { command, .. }) = (self.talk_mut(), &sending.job.what)
-            && sending.job.talk == Some(talk.id)
-        {
-            talk.sent(command.clone(), owed, sending.started.unwrap_or(sending.job.asked));
-            talk.unanswered = true;
-            talk.late_until = talk.late_until.max(sending.deadline);
-        }
-        Effect::Unconfirmed
-    }
-
-    /// The exchange is over.
-    pub(super) fn end_talk(&mut self, id: u64, ending: Ending, now: Stamp) {
-        let is_it = |current: &mut Current| matches!(current, Current::Talk(talk) if talk.id == id);
-        let Some(Current::Talk(mut talk)) = self.current.take_if(is_it) else { return };
-        let framing = self.rules.framing.clone();
-        for id in self.output.of_talk(id) {
-            if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
-                if begun {
-                    talk.owed.push_back(self.an_answer());
-                    talk.unanswered = true;
-                }
-                self.over(sending.job, now);
-            }
-        }
-        while let Some(waiting) = talk.asks.pop_back() {
-            talk.still_owed(&waiting, framing.clone());
-            self.unread(&waiting.taken);
-            self.over(waiting.job, now);
-        }
-        if ending == Ending::Clean && !talk.unanswered {
-            self.leave_cleanly(&talk, now);
-        } else {
-            self.leave_owed(*talk, ending, now);
-        }
-        self.restore_stale();
-        self.hear(now);
-    }
-
-    /// What its body did not fetch it did not want, and nobody else asked for it.
-    fn leave_cleanly(&mut self, talk: &Talk, now: Stamp) {
-        let mut more_to_come = !talk.owed.is_empty();
-        if let Some(framing) = self.rules.framing.clone() {
-            while let Ok(Some(body)) = framing.take(&mut self.input) {
-                self.trace.note(now, format!("not fetched: {}", Shown(&body)));
-            }
-            more_to_come |= !self.input.is_empty();
-        }
-        if more_to_come {
-            // Whether its last words have an answer is not known: one that is on its way must not be the next question's.
-            self.owe_anything(now.moment + self.rules.settle);
-        }
-    }
-
-    /// It was cut short, or failed, or gave up on an answer: what it is owed is the link's debt.
-    fn leave_owed(&mut self, mut talk: Talk, ending: Ending, now: Stamp) {
-        let drain = self.rules.drain;
-        let mut until = talk.owed_until.max(now.moment) + drain;
-        if ending == Ending::Cancelled && talk.started.is_some() {
-            if talk.owed.is_empty() {
-                until = now.moment + drain;
-            }
-            // An acknowledgement may be followed by more, and who would have fetched it has left.
-            talk.owed.push_back(Owed::Anything);
-        }
-        if talk.owed.is_empty() {
-            if !self.input.is_empty() {
-                let rest = super::turns::taken(&mut self.input);
-                self.drop_late(rest, now);
-            }
-            if talk.started.is_some() {
-                self.settling = Some(now.moment + drain);
-            }
-            return;
-        }
-        self.debt = Some(Debt { owed: talk.owed, command: talk.command, until, unwritten: self.output.has_orphan() });
-    }
-
-    fn over(&mut self, job: Job, now: Stamp) {
-        let about = self.about(&job, None, now.moment);
-        self.give(job, Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }), now.moment);
     }
 }

@@ -16,6 +16,7 @@ use super::job::Request;
 use crate::clock::Stamp;
 use crate::error::{Effect, Evidence, LinkError};
 use crate::nursery::outcome::is_unwinding;
+use crate::transport::control::ModemLines;
 
 /// A message, and when its last byte came.
 #[derive(Clone, Debug)]
@@ -41,6 +42,10 @@ pub enum Answer {
     End(u64),
     /// A number, for whoever asks for one.
     Number(u64),
+    /// What an exchange that was left did to the instrument.
+    Effect(Effect),
+    /// The lines of a serial port.
+    Lines(ModemLines),
 }
 
 /// How an operation ends.

@@ -106,6 +106,20 @@ impl Trace {
         self.push(Event { at, direction: Direction::Note, data: Bytes::new(), note: note.into() });
     }
 
+    /// Something for the link's log.
+    pub fn log(&self, level: Level, text: &str) {
+        if let Some((log, link, port)) = &self.told {
+            let (text, link) = (format!("{link}: {text}"), Some((link.clone(), port.clone())));
+            log(Line { level, topic: Topic::Link, text, link, traffic: None });
+        }
+    }
+
+    /// Something that happened to the link, and that its owner should hear of.
+    pub fn warn(&self, at: Stamp, text: &str) {
+        self.note(at, text);
+        self.log(Level::Warning, text);
+    }
+
     /// All that is kept, oldest first.
     pub fn events(&self) -> Vec<Event> {
         self.ring().iter().cloned().collect()

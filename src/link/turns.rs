@@ -5,24 +5,30 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::aborting::{Aborting, Told};
 use super::conversation::{Asked, Conversation, Current, Debt, Owed};
 use super::job::{Job, Poll, Sink, What};
 use super::output::{Frame, Owner, Sending};
+use super::rules::Resync;
 use super::talk::Talk;
 use super::ticket::{Answer, next_id};
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError, Shown};
 
 /// Even who waits for no time at all has his first byte written, if the line takes it.
-const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
+pub(super) const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
 
 impl Conversation {
     /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
     pub fn next_turn(&mut self, now: Stamp) -> Option<u64> {
+        if !self.is_open_to_all() {
+            return self.first_of_all();
+        }
         while let Some(poll) = self.polls.take_due(now.moment) {
             let job = question(poll, now.moment);
             self.queue.push(job);
         }
+        self.keep_alive(now);
         if self.queue.is_empty() {
             return None;
         }
@@ -40,10 +46,34 @@ impl Conversation {
                 && self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until > brief);
             return free.or_else(|| if resync { self.queue.front().map(|job| job.id) } else { None });
         }
+        if !self.flights.is_empty() {
+            // They share the line among themselves; whoever wants it whole comes after them, and before those who asked later.
+            return self.next_to_fly();
+        }
         if self.quiet_at(now.moment) > now.moment {
             return self.queue.iter().find(|job| !expects_reply(job)).map(|job| job.id);
         }
-        self.queue.front().map(|job| job.id)
+        if self.rules.ids.is_some() { self.next_to_fly() } else { self.queue.front().map(|job| job.id) }
+    }
+
+    fn next_to_fly(&self) -> Option<u64> {
+        for job in self.queue.iter() {
+            match &job.what {
+                What::Query(question) if question.id.is_some() => {
+                    if !self.must_wait(question) {
+                        return Some(job.id);
+                    }
+                }
+                _ if expects_reply(job) => return self.flights.is_empty().then_some(job.id),
+                _ => return Some(job.id),
+            }
+        }
+        None
+    }
+
+    /// When a command may be written at the earliest: a slow instrument wants a pause.
+    pub(super) fn earliest(&self, now: Moment) -> Moment {
+        if self.rules.pacing.gap.is_zero() { now } else { now.max(self.last_byte + self.rules.pacing.gap) }
     }
 
     /// When the line has been quiet for long enough to ask.
@@ -69,9 +99,15 @@ impl Conversation {
                 debt.command.as_deref().map_or(String::new(), |c| Shown(c).to_string())
             );
             self.trace.note(now, what);
-            self.output.push(Frame::new(resync.frame, Owner::Resync));
-            let deadline = now.moment + self.rules.limit;
-            self.current = Some(Current::Resync { since: now.moment, deadline, written: false });
+            match resync {
+                Resync::Command { frame, .. } => {
+                    self.output.push(Frame::new(frame, Owner::Resync));
+                    let deadline = now.moment + self.rules.limit;
+                    self.current = Some(Current::Resync { since: now.moment, deadline, written: false });
+                }
+                Resync::Break(hold) => self.reset_by_break(hold, now),
+                Resync::Reopen => self.reopen = true,
+            }
             return;
         }
         let Some(job) = self.queue.remove(id) else { return };
@@ -79,14 +115,18 @@ impl Conversation {
             self.set_aside(now);
         }
         match &job.what {
-            What::Query { frame, .. } => {
-                self.output.push(Frame::new(frame.clone(), Owner::Query(job.id)));
-                let deadline = now.moment + job.limit.max(TO_BE_WRITTEN);
+            What::Query(question) => {
+                question.framing.attend(&self.ring);
+                if let (Some(id), true) = (question.id.clone(), self.rules.ids.is_some()) {
+                    return self.take_off(job, id, now);
+                }
+                self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)));
+                let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
                 let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
                 self.current = Some(Current::Query(Box::new(asked)));
             }
-            What::Talk { place } => {
-                let talk = Talk::new(job.id, now.moment, job.limit, place.clone());
+            What::Talk { place, abort } => {
+                let talk = Talk::new(job.id, now.moment, job.limit, place.clone(), abort.clone());
                 self.current = Some(Current::Talk(Box::new(talk)));
                 let id = job.id;
                 self.give(job, Ok(Answer::Number(id)), now.moment);
@@ -95,7 +135,15 @@ impl Conversation {
                 self.discard(now);
                 self.give(job, Ok(Answer::Nothing), now.moment);
             }
-            What::Send { .. } | What::Read(_) | What::Receive { .. } | What::CatchUp => self.send(job, now),
+            What::Control(task) => {
+                if task.wants_line() {
+                    self.current = Some(Current::Control);
+                }
+                self.control(job, now);
+            }
+            What::Send { .. } | What::Read(_) | What::Receive { .. } | What::CatchUp | What::Leave(_) => {
+                self.send(job, now);
+            }
         }
     }
 
@@ -128,7 +176,7 @@ impl Conversation {
     pub(super) fn send(&mut self, job: Job, now: Stamp) {
         let What::Send { frame, urgent, .. } = &job.what else { return };
         let (frame, urgent) = (frame.clone(), *urgent);
-        let deadline = now.moment + job.limit.max(TO_BE_WRITTEN);
+        let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
         let sending = Owner::Send(Box::new(Sending { job, deadline, started: None }));
         if urgent {
             self.output.push_urgent(Frame::new(frame, sending), now.moment);
@@ -137,83 +185,50 @@ impl Conversation {
         }
     }
 
-    /// What to write now.
-    pub fn to_write(&self) -> Option<Bytes> {
-        self.output.front().map(|frame| frame.rest.clone())
-    }
-
-    /// The first `n` bytes of what was to be written went.
-    pub fn wrote(&mut self, n: usize, now: Stamp) {
-        self.counts.written += u64::try_from(n).unwrap_or(0);
-        self.counts.last = Some(now);
-        if let Some(frame) = self.output.front_mut() {
-            self.trace.wire(now, super::trace::Direction::Out, frame.rest.slice(..n.min(frame.rest.len())));
-            if !frame.is_begun() {
-                match &mut frame.owner {
-                    Owner::Send(sending) => {
-                        sending.started = Some(now.moment);
-                        sending.deadline = now.moment + sending.job.limit;
-                    }
-                    Owner::Query(_) => {
-                        if let Some(Current::Query(asked)) = &mut self.current {
-                            asked.started = Some(now.moment);
-                            asked.deadline = now.moment + asked.job.limit;
-                        }
-                    }
-                    Owner::Resync | Owner::Nobody => {}
-                }
-            }
-        }
-        match self.output.wrote(n).map(|frame| frame.owner) {
-            Some(Owner::Send(sending)) => self.sent(sending.job, sending.started, now),
-            Some(Owner::Query(_)) => {
-                if let Some(Current::Query(asked)) = &mut self.current {
-                    asked.written = true;
-                }
-            }
-            Some(Owner::Resync) => {
-                if let Some(Current::Resync { written, .. }) = &mut self.current {
-                    *written = true;
-                }
-            }
-            Some(Owner::Nobody) => {
-                if let Some(debt) = &mut self.debt
-                    && debt.unwritten
-                {
-                    debt.unwritten = false;
-                    debt.until = debt.until.max(now.moment + self.rules.drain);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn sent(&mut self, job: Job, started: Option<Moment>, now: Stamp) {
-        let owed = self.an_answer();
-        if let (Some(id), Some(Current::Talk(talk)), What::Send { command, .. }) =
-            (job.talk, &mut self.current, &job.what)
-            && talk.id == id
-        {
-            talk.sent(command.clone(), owed, started.unwrap_or(now.moment));
-        }
-        self.give(job, Ok(Answer::Nothing), now.moment);
-    }
-
     /// The query that has the line is left by its asker: what it is owed becomes the link's debt. `tell` gives the verdict.
     pub(super) fn leave_query(&mut self, tell: impl FnOnce(&mut Conversation, Asked, Effect)) {
         let Some(Current::Query(asked)) = self.current.take() else { return };
-        let What::Query { framing, command, .. } = &asked.job.what else { return };
+        let What::Query(question) = &asked.job.what else { return };
+        let (framing, command) = (question.framing.clone(), question.command.clone());
         let effect = match self.output.withdraw(asked.job.id) {
             Some((_, false)) => Effect::NeverStarted,
             begun => {
                 let until = asked.deadline + self.rules.drain;
-                let owed = VecDeque::from([Owed::Message(framing.clone())]);
-                self.debt = Some(Debt { owed, command: Some(command.clone()), until, unwritten: begun.is_some() });
+                let mut owed = VecDeque::from(self.owed_echoes());
+                owed.push_back(Owed::Message(framing));
+                self.debt = Some(Debt { owed, command: Some(command), until, unwritten: begun.is_some() });
                 Effect::Unconfirmed
             }
         };
         tell(self, *asked, effect);
         self.restore_stale();
+    }
+
+    /// The asker of the query that has the line has left.
+    pub(super) fn query_cancelled(&mut self, now: Stamp) {
+        let Some(Current::Query(asked)) = &self.current else { return };
+        let What::Query(question) = &asked.job.what else { return };
+        let begun = asked.started.is_some();
+        if begun && question.abort.is_some() {
+            self.abort_query(Told::Cancelled, now);
+        } else if !(begun && question.finish) {
+            self.leave_query(|conversation, asked, effect| {
+                conversation.confirm(asked.job, effect, now.moment, asked.started);
+            });
+        }
+    }
+
+    /// The query that has the line, and was begun, is stopped by its abort.
+    pub(super) fn abort_query(&mut self, told: Told, now: Stamp) {
+        let Some(Current::Query(asked)) = self.current.take_if(|current| matches!(current, Current::Query(_))) else {
+            return;
+        };
+        // What is left of its frame goes out whole, as nobody's.
+        drop(self.output.withdraw(asked.job.id));
+        let What::Query(question) = &asked.job.what else { return };
+        let Some(abort) = question.abort.clone() else { return };
+        let owed = VecDeque::from([Owed::Message(question.framing.clone())]);
+        self.begin_abort(Aborting::of_query(*asked, abort, owed, told), now);
     }
 
     /// The line is nobody's: raw bytes from before the exchange can be read again.
@@ -234,6 +249,9 @@ impl Conversation {
             self.trace.note(now, "queued output discarded for an urgent message");
         }
         match cut.map(|frame| frame.owner) {
+            Some(Owner::Query(id)) if self.flights.get_mut(id).is_some() => {
+                // Its id tells a reply to what was left of it from every other; it ends by its deadline.
+            }
             Some(Owner::Query(_)) => {
                 if let Some(Current::Query(asked)) = self.current.take() {
                     let about = self.about(&asked.job, asked.started, now.moment);
@@ -251,7 +269,7 @@ impl Conversation {
             Some(Owner::Nobody) if self.debt.as_ref().is_some_and(|debt| debt.unwritten) => {
                 self.owe_anything(now.moment + self.rules.drain);
             }
-            Some(Owner::Resync | Owner::Nobody) | None => {}
+            Some(Owner::Resync | Owner::Abort | Owner::Nobody) | None => {}
         }
         true
     }
@@ -282,17 +300,22 @@ impl Conversation {
 
 /// Whether a job has the line until it was answered.
 pub(super) fn expects_reply(job: &Job) -> bool {
-    matches!(job.what, What::Query { .. } | What::Talk { .. })
+    match &job.what {
+        What::Query(_) | What::Talk { .. } => true,
+        What::Control(task) => task.wants_line(),
+        _ => false,
+    }
 }
 
 fn question(poll: &Poll, now: Moment) -> Job {
     Job {
         id: next_id(),
         talk: None,
-        what: What::Query { command: poll.command.clone(), frame: poll.frame.clone(), framing: poll.framing.clone() },
+        what: What::Query(Box::new(poll.question.clone())),
         limit: poll.limit,
         turn: poll.turn,
         asked: now,
+        first: false,
         reply: Sink::Poll(poll.id),
     }
 }

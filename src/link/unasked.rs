@@ -63,8 +63,11 @@ impl Unasked {
     /// The next `receive()` that can be served, with its message.
     pub(super) fn serve(&mut self) -> Option<(Waiting, Heard)> {
         let (index, place) = self.receives.iter().enumerate().find_map(|(index, waiting)| {
-            let What::Receive { pattern, .. } = &waiting.job.what else { return None };
-            let wanted = |heard: &Heard| pattern.as_ref().is_none_or(|pattern| pattern.is_match(&heard.body));
+            let What::Receive { pattern, accept, .. } = &waiting.job.what else { return None };
+            let fits = |pattern: &Option<Regex>, heard: &Heard| {
+                pattern.as_ref().is_none_or(|pattern| pattern.is_match(&heard.body))
+            };
+            let wanted = |heard: &Heard| fits(accept, heard) && fits(pattern, heard);
             Some((index, self.kept.iter().position(wanted)?))
         })?;
         Some((self.receives.remove(index)?, self.kept.remove(place)?))
@@ -82,6 +85,13 @@ impl Unasked {
     /// Forgets what is kept; returns how many.
     pub(super) fn forget(&mut self) -> usize {
         std::mem::take(&mut self.kept).len()
+    }
+
+    /// Something that who listens has to know, and that does not end it.
+    pub(super) fn tell(&mut self, error: impl Fn() -> LinkError) {
+        for (_, _, feed) in &self.subscribers {
+            feed.tell(error());
+        }
     }
 
     pub(super) fn end(&mut self, error: impl Fn() -> LinkError) {

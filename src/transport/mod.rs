@@ -6,6 +6,7 @@ pub mod ports;
 pub mod pty;
 pub mod serial;
 pub mod tcp;
+pub mod unplugged;
 
 use std::io;
 use std::os::fd::AsFd;

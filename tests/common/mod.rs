@@ -13,6 +13,7 @@ use labtether::framing::{Framing, Lines};
 use labtether::link::berths::Berths;
 use labtether::link::job::What;
 use labtether::link::opener::{Attempt, Later, Opener, Place};
+use labtether::link::question::Question;
 use labtether::link::session::Wish;
 use labtether::link::ticket::{Answer, Pending, Ticket, Verdict};
 use labtether::link::{Config, Link};
@@ -98,11 +99,7 @@ pub(crate) fn config(opener: impl Opener + 'static, framing: Option<Framing>) ->
         name: Arc::from("scale"),
         port: Arc::from("memory"),
         opener: Box::new(opener),
-        framing,
-        limit: SOON,
-        drain: ms(1000),
-        settle: ms(20),
-        resync: None,
+        rules: labtether::link::rules::Rules { framing, limit: SOON, ..Default::default() },
         trace: 200,
         close_timeout: ms(2000),
         park: None,
@@ -159,7 +156,7 @@ impl Rig {
 pub(crate) fn query(command: &str) -> What {
     let framing = lines();
     let frame = framing.encode(command.as_bytes()).unwrap();
-    What::Query { command: Bytes::copy_from_slice(command.as_bytes()), frame, framing }
+    What::Query(Box::new(Question::new(Bytes::copy_from_slice(command.as_bytes()), frame, framing)))
 }
 
 pub(crate) fn send(message: &str, urgent: bool) -> What {
@@ -168,7 +165,7 @@ pub(crate) fn send(message: &str, urgent: bool) -> What {
 }
 
 pub(crate) fn talk() -> What {
-    What::Talk { place: Arc::from("at bench.py:7") }
+    What::Talk { place: Arc::from("at bench.py:7"), abort: None }
 }
 
 pub(crate) fn text(answer: Answer) -> String {

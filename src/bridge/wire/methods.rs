@@ -1,121 +1,34 @@
-//! A link as Python's thin face sees it: arguments in, operations out. Converts, decides nothing.
+//! What a link does, one method each.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::clerk;
-use super::errors::{bad_message, to_python};
-use super::event::PyEvent;
-use super::framing::PyFraming;
-use super::label::Label;
-use super::operation::Operation;
-use super::options::Common;
-use super::stream::Stream;
-use super::turns::{Need, Turns};
-use super::values::{PyPattern, TraceRow, span, trace_row};
-use super::work::{Start, Work};
+use super::super::clerk;
+use super::super::event::PyEvent;
+use super::super::framing::PyFraming;
+use super::super::label::Label;
+use super::super::operation::Operation;
+use super::super::options::{parity_of, stop_bits_of};
+use super::super::question::{PyAbort, PyMore, abort};
+use super::super::stream::Stream;
+use super::super::values::{PyPattern, TraceRow, span, trace_row};
+use super::super::work::Work;
+use super::{Wire, ending};
 use crate::error::LinkError;
 use crate::lifecycle::{self, engine};
-use crate::link::job::{Ending, Request, Want, What};
+use crate::link::Held;
+use crate::link::job::{Request, Task, Want, What};
 use crate::link::session::Wish;
-use crate::link::{Held, Link, Tether};
-
-/// The part of a link that lives in Rust. Held by faces only; when the last lets go, the link closes itself.
-#[pyclass(frozen, weakref, module = "labtether._core")]
-pub(super) struct Wire {
-    tether: Arc<Tether>,
-    /// Whether commands are text.
-    text: bool,
-    turn: Duration,
-    turns: Arc<Turns>,
-}
-
-impl Wire {
-    pub(super) fn new(common: Common) -> Wire {
-        let Common { config, text, turn } = common;
-        let turns = Turns::new(&config.name);
-        Wire { tether: Arc::new(Tether(Link::new(config))), text, turn, turns }
-    }
-
-    fn link(&self) -> &Arc<Link> {
-        &self.tether.0
-    }
-
-    fn label(&self, verb: &'static str) -> Label {
-        Label::on(verb, &self.link().config.name)
-    }
-
-    fn operation(&self, what: Label, start: Start) -> Operation {
-        Operation::new(what, self.text, start)
-    }
-
-    fn job(
-        &self,
-        label: Label,
-        what: What,
-        talk: Option<u64>,
-        limit: Option<f64>,
-        turn: Option<f64>,
-    ) -> PyResult<Operation> {
-        let limit = limit.map_or(Ok(self.link().config.limit), span)?;
-        let turn = turn.map_or(Ok(self.turn), span)?;
-        let tether = self.tether.clone();
-        let need = match what {
-            What::Query { .. } => Need::Once,
-            What::Talk { .. } => Need::Whole,
-            _ => Need::None,
-        };
-        let turns = self.turns.clone();
-        let ordered = matches!(what, What::Read(_) | What::Receive { .. });
-        let operation = self.operation(
-            label,
-            Box::new(move || {
-                let clock = engine()?.clock();
-                turns.before(need, || {
-                    let pending = tether.0.ask(what, talk, limit, turn, clock);
-                    Box::new(Held { pending, tether })
-                })
-            }),
-        );
-        Ok(if ordered { operation.ordered() } else { operation })
-    }
-
-    fn frame(&self, body: &[u8], raw: bool) -> PyResult<Bytes> {
-        match &self.link().config.framing {
-            Some(framing) if !raw => framing.encode(body).map_err(|error| Python::attach(|py| bad_message(py, &error))),
-            _ => Ok(Bytes::copy_from_slice(body)),
-        }
-    }
-
-    fn framing(&self, given: Option<&Bound<'_, PyFraming>>) -> PyResult<crate::framing::Framing> {
-        if let Some(framing) = given {
-            let fresh = framing.get().fresh();
-            clerk::needed(framing.py(), Some(&fresh))?;
-            return Ok(fresh);
-        }
-        let own = self.link().config.framing.clone();
-        own.ok_or_else(|| PyValueError::new_err("a link with framing=None needs framing= for each reply"))
-    }
-
-    fn raise(&self, py: Python<'_>, error: &LinkError) -> PyErr {
-        to_python(py, error, self.text)
-    }
-
-    fn now(&self, py: Python<'_>) -> PyResult<&'static lifecycle::Engine> {
-        engine().map_err(|error| self.raise(py, &error))
-    }
-}
+use crate::transport::control::{Change, Control};
 
 #[pymethods]
 impl Wire {
     /// Opens it.
     fn setup(&self, py: Python<'_>, place: String, replace: bool, once: bool) -> PyResult<Operation> {
         let link = self.link().clone();
-        clerk::needed(py, link.config.framing.as_ref())?;
+        clerk::needed(py, link.config.rules.framing.as_ref())?;
         let wish = Wish { place, replace, once };
         let tether = self.tether.clone();
         Ok(self.operation(
@@ -145,7 +58,7 @@ impl Wire {
         !lifecycle::is_forked() && (lifecycle::started().is_none() || self.link().state() == "closed")
     }
 
-    #[pyo3(signature = (command, raw, framing, limit, turn))]
+    #[pyo3(signature = (command, raw, framing, limit, turn, more))]
     fn query(
         &self,
         command: &[u8],
@@ -153,11 +66,17 @@ impl Wire {
         framing: Option<&Bound<'_, PyFraming>>,
         limit: Option<f64>,
         turn: Option<f64>,
+        more: Option<&Bound<'_, PyMore>>,
     ) -> PyResult<Operation> {
-        let (frame, framing) = (self.frame(command, raw)?, self.framing(framing)?);
-        let command = Bytes::copy_from_slice(command);
-        let label = self.label("the query").with(&command);
-        self.job(label, What::Query { command, frame, framing }, None, limit, turn)
+        let question = self.question(command, raw, framing, more)?;
+        let label = self.label("the query").with(&question.command);
+        self.job(label, What::Query(Box::new(question)), None, limit, turn)
+    }
+
+    /// What stops the instrument: framed for this link, with what its answer looks like and how long that is waited for.
+    #[pyo3(signature = (message, raw, reply, limit))]
+    fn abort(&self, message: &[u8], raw: bool, reply: Option<&Bound<'_, PyPattern>>, limit: f64) -> PyResult<PyAbort> {
+        abort(message, self.frame(message, raw)?, reply, limit)
     }
 
     #[pyo3(signature = (message, raw, urgent, limit, turn, talk))]
@@ -183,20 +102,22 @@ impl Wire {
         self.job(label, What::Send { command: frame.clone(), frame, urgent: false, raw: true }, None, limit, turn)
     }
 
-    #[pyo3(signature = (pattern, framing, limit, talk))]
+    #[pyo3(signature = (pattern, framing, accept, limit, talk))]
     fn receive(
         &self,
         pattern: Option<&Bound<'_, PyPattern>>,
         framing: Option<&Bound<'_, PyFraming>>,
+        accept: Option<&Bound<'_, PyPattern>>,
         limit: Option<f64>,
         talk: Option<u64>,
     ) -> PyResult<Operation> {
         let pattern = pattern.map(|pattern| pattern.get().0.clone());
+        let accept = accept.map(|accept| accept.get().0.clone());
         let framing = match (framing, talk) {
             (None, None) => None,
             (given, _) => Some(self.framing(given)?),
         };
-        self.job(self.label("receiving"), What::Receive { pattern, framing }, talk, limit, None)
+        self.job(self.label("receiving"), What::Receive { pattern, framing, accept }, talk, limit, None)
     }
 
     /// Unasked messages that were not wanted after all go back to the front. Does nothing if the link is closed.
@@ -247,9 +168,73 @@ impl Wire {
     }
 
     /// Takes the line for an exchange begun at `place`; its number is the value.
-    #[pyo3(signature = (place, limit, turn))]
-    fn open_talk(&self, place: &str, limit: Option<f64>, turn: Option<f64>) -> PyResult<Operation> {
-        self.job(self.label("an exchange"), What::Talk { place: Arc::from(place) }, None, limit, turn)
+    #[pyo3(signature = (place, limit, turn, abort))]
+    fn open_talk(
+        &self,
+        place: &str,
+        limit: Option<f64>,
+        turn: Option<f64>,
+        abort: Option<&Bound<'_, PyAbort>>,
+    ) -> PyResult<Operation> {
+        let abort = abort.map(|abort| Box::new(abort.get().0.clone()));
+        self.job(self.label("an exchange"), What::Talk { place: Arc::from(place), abort }, None, limit, turn)
+    }
+
+    /// Gives the line back, and waits for the abort if there is one; what the instrument did is the value.
+    fn leave_talk(&self, talk: u64, clean: bool, cancelled: bool, patience: f64) -> PyResult<Operation> {
+        self.turns.over(talk);
+        let what = What::Leave(ending(clean, cancelled));
+        let operation = self.job(self.label("leaving an exchange"), what, Some(talk), None, None)?;
+        Ok(operation.shielded().patient(span(patience)?))
+    }
+
+    /// Holds the line in break.
+    #[pyo3(signature = (seconds, turn, talk))]
+    fn send_break(&self, seconds: f64, turn: Option<f64>, talk: Option<u64>) -> PyResult<Operation> {
+        let task = Task::Break(span(seconds)?);
+        self.job(self.label("a break"), What::Control(task), talk, None, turn)
+    }
+
+    /// Sets the modem lines that are given.
+    #[pyo3(signature = (dtr, rts))]
+    fn set_lines(&self, dtr: Option<bool>, rts: Option<bool>) -> PyResult<Operation> {
+        self.now("setting the lines", Control::SetLines { dtr, rts })
+    }
+
+    /// The modem lines: cts, dsr, ri, cd, dtr, rts.
+    fn lines(&self) -> PyResult<Operation> {
+        self.now("reading the lines", Control::ReadLines)
+    }
+
+    /// Ends the stream to the instrument; it can still talk.
+    fn write_eof(&self) -> PyResult<Operation> {
+        self.now("ending the output", Control::WriteEof)
+    }
+
+    /// Waits until what was written has left.
+    #[pyo3(signature = (limit))]
+    fn drain(&self, limit: Option<f64>) -> PyResult<Operation> {
+        self.job(self.label("draining"), What::Control(Task::Drain), None, limit, None)
+    }
+
+    /// Other settings of the line, from now on.
+    #[pyo3(signature = (baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, turn))]
+    #[expect(clippy::too_many_arguments, reason = "pyserial's settings, one each")]
+    fn configure(
+        &self,
+        baudrate: Option<u32>,
+        bytesize: Option<u8>,
+        parity: Option<&str>,
+        stopbits: Option<f64>,
+        xonxoff: Option<bool>,
+        rtscts: Option<bool>,
+        dsrdtr: Option<bool>,
+        turn: Option<f64>,
+    ) -> PyResult<Operation> {
+        let parity = parity.map(parity_of).transpose()?;
+        let stopbits = stopbits.map(stop_bits_of).transpose()?;
+        let change = Change { baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr };
+        self.job(self.label("configuring"), What::Control(Task::Configure(change)), None, None, turn)
     }
 
     /// Waits for what is owed to the waits of exchange `talk` that were given up, and drops it.
@@ -268,18 +253,14 @@ impl Wire {
     /// Gives the line back. Does not wait, and does nothing if the link is closed.
     fn end_talk(&self, talk: u64, clean: bool, cancelled: bool) {
         self.turns.over(talk);
-        let ending = match (clean, cancelled) {
-            (true, _) => Ending::Clean,
-            (false, false) => Ending::Failed,
-            (false, true) => Ending::Cancelled,
-        };
+        let ending = ending(clean, cancelled);
         if let Some(engine) = lifecycle::started() {
             // Closed meanwhile: then the exchange has ended with the link.
             let _ = self.link().tell(Request::EndTalk { talk, ending }, engine.clock());
         }
     }
 
-    #[pyo3(signature = (command, raw, framing, every, count, limit, turn, skip_errors, capacity))]
+    #[pyo3(signature = (command, raw, framing, every, count, limit, turn, skip_errors, capacity, more))]
     #[expect(clippy::too_many_arguments, reason = "a poll's settings, one each")]
     fn poll(
         &self,
@@ -293,20 +274,18 @@ impl Wire {
         turn: Option<f64>,
         skip_errors: bool,
         capacity: usize,
+        more: Option<&Bound<'_, PyMore>>,
     ) -> PyResult<Stream> {
-        let (frame, framing) = (self.frame(command, raw)?, self.framing(framing)?);
-        let limit = limit.map_or(Ok(self.link().config.limit), span)?;
+        let question = self.question(command, raw, framing, more)?;
+        let limit = limit.map_or(Ok(self.link().config.rules.limit), span)?;
         let turn = turn.map_or(Ok(self.turn), span)?;
         let every = span(every)?;
-        let engine = self.now(py)?;
-        let command = Bytes::copy_from_slice(command);
-        let label = self.label("the poll").with(&command);
+        let engine = self.engine(py)?;
+        let label = self.label("the poll").with(&question.command);
         let stream = Stream::new(self.tether.clone(), capacity, label, self.text);
         let poll = crate::link::job::Poll {
             id: stream.id,
-            command,
-            frame,
-            framing,
+            question,
             every,
             count,
             limit,
@@ -320,7 +299,7 @@ impl Wire {
 
     #[pyo3(signature = (pattern, capacity))]
     fn messages(&self, py: Python<'_>, pattern: Option<&Bound<'_, PyPattern>>, capacity: usize) -> PyResult<Stream> {
-        let engine = self.now(py)?;
+        let engine = self.engine(py)?;
         let pattern = pattern.map(|pattern| pattern.get().0.clone());
         let stream = Stream::new(self.tether.clone(), capacity, self.label("messages"), self.text);
         let request = Request::Subscribe { id: stream.id, pattern, feed: stream.feed.clone() };
@@ -368,6 +347,11 @@ impl Wire {
     fn lost(&self, py: Python<'_>) -> Option<PyErr> {
         let lost = self.link().why_lost(lifecycle::started()?.clock().now())?;
         Some(self.raise(py, &lost))
+    }
+
+    /// The same link, for readying a new connection: what is asked here goes before everybody else.
+    fn first(&self) -> Wire {
+        self.for_readying()
     }
 
     /// Closes it in the background, with its last words: nothing refers to it any more.

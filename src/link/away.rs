@@ -1,0 +1,159 @@
+//! A conversation whose port has gone and is opened again: what was in flight fails, what waits goes on waiting.
+//!
+//! # Invariants
+//! 1. What was written and not answered is never written again, unless its asker said that it may be.
+//! 2. On the new connection nothing is asked before it is ready.
+
+use std::io;
+use std::sync::Arc;
+
+use super::conversation::{Conversation, Current};
+use super::job::{Job, What};
+use super::output::{Frame, Owner};
+use crate::clock::{Moment, Stamp};
+use crate::error::LinkError;
+
+/// Who may ask.
+#[derive(Debug)]
+pub(super) enum Access {
+    /// Everybody, in turn.
+    All,
+    /// Nobody: there is no connection.
+    Nobody {
+        /// Why.
+        cause: Arc<io::Error>,
+    },
+    /// Whoever readies the new connection.
+    First {
+        /// Why there had to be a new one.
+        cause: Arc<io::Error>,
+    },
+}
+
+impl Conversation {
+    /// The connection is gone. `lost`: by itself, and not because it was to be opened anew; then what was in flight fails.
+    pub fn go_away(&mut self, cause: &Arc<io::Error>, lost: bool, now: Stamp) {
+        self.access = Access::Nobody { cause: cause.clone() };
+        let mut failed = Vec::new();
+        let mut again = Vec::new();
+        match self.current.take() {
+            Some(Current::Query(asked)) => {
+                let begun = asked.started.is_some();
+                sort(asked.job, begun, &mut failed, &mut again);
+            }
+            Some(Current::Talk(talk)) => {
+                self.lost_talk = Some(talk.id);
+                failed.extend(talk.asks.into_iter().map(|waiting| waiting.job));
+            }
+            Some(Current::Abort(aborting)) => failed.extend(aborting.job),
+            Some(Current::Resync { .. } | Current::Control) | None => {}
+        }
+        for asked in self.flights.take_all() {
+            let begun = asked.started.is_some();
+            sort(asked.job, begun, &mut failed, &mut again);
+        }
+        for frame in self.output.clear() {
+            let begun = frame.is_begun();
+            if let Frame { owner: Owner::Send(sending), .. } = frame {
+                sort(sending.job, begun, &mut failed, &mut again);
+            }
+        }
+        failed.extend(self.end_controls());
+        failed.extend(std::mem::take(&mut self.reads).into_iter().map(|waiting| waiting.job));
+        failed.extend(std::mem::take(&mut self.unasked.receives).into_iter().map(|waiting| waiting.job));
+        for loan in std::mem::take(&mut self.lent) {
+            loan.settle();
+        }
+        self.input.clear();
+        self.stale.clear();
+        self.echoes.clear();
+        self.debt = None;
+        self.settling = None;
+        for mut job in again.into_iter().rev() {
+            // Its patience begins anew.
+            job.asked = now.moment;
+            self.queue.push_front(job);
+        }
+        for job in failed {
+            let error = self.lost_by(&job, cause, now.moment);
+            self.give(job, Err(error), now.moment);
+        }
+        if lost {
+            let about = Box::new(self.evidence(None, None, bytes::Bytes::new(), now.moment));
+            let error = || LinkError::Lost { about: about.clone(), cause: cause.clone() };
+            self.unasked.tell(error);
+            self.polls.tell(error);
+        }
+        self.show();
+    }
+
+    fn lost_by(&self, job: &Job, cause: &Arc<io::Error>, now: Moment) -> LinkError {
+        LinkError::Lost { about: self.about(job, None, now), cause: cause.clone() }
+    }
+
+    /// There is a connection again; for now only for whoever readies it.
+    pub fn come_back(&mut self, now: Stamp) {
+        if let Access::Nobody { cause } = &self.access {
+            self.access = Access::First { cause: cause.clone() };
+        }
+        self.last_byte = now.moment;
+        self.settle_first(now);
+    }
+
+    /// It could not be readied: as before, without one.
+    pub fn back_off(&mut self, now: Stamp) {
+        if let Access::First { cause } = &self.access {
+            let cause = cause.clone();
+            self.go_away(&cause, false, now);
+        }
+    }
+
+    /// It is ready.
+    pub fn open_to_all(&mut self) {
+        self.access = Access::All;
+    }
+
+    /// Whether everybody may ask.
+    pub(super) fn is_open_to_all(&self) -> bool {
+        matches!(self.access, Access::All)
+    }
+
+    /// Who may begin while the new connection is readied.
+    pub(super) fn first_of_all(&self) -> Option<u64> {
+        let is_free = self.current.is_none() && self.flights.is_empty() && self.debt.is_none();
+        match &self.access {
+            Access::First { .. } if is_free => self.queue.iter().find(|job| job.first).map(|job| job.id),
+            _ => None,
+        }
+    }
+
+    /// What becomes of something that cannot wait for a connection; `None`: it can.
+    pub(super) fn no_connection(&self, job: &Job, now: Moment) -> Option<LinkError> {
+        let cause = match &self.access {
+            Access::All => return None,
+            Access::Nobody { cause } => cause,
+            Access::First { .. } if job.first => return None,
+            Access::First { cause } => cause,
+        };
+        let waits = match &job.what {
+            What::Send { urgent, .. } => !urgent,
+            What::Query(_) | What::Talk { .. } => true,
+            What::Control(task) => task.wants_line(),
+            _ => false,
+        };
+        (!waits).then(|| self.lost_by(job, cause, now))
+    }
+
+    /// Why `job`'s turn did not come, if that is for want of a connection.
+    pub(super) fn still_away(&self, job: &Job, now: Moment) -> Option<LinkError> {
+        match &self.access {
+            Access::All => None,
+            Access::Nobody { cause } | Access::First { cause } => Some(self.lost_by(job, cause, now)),
+        }
+    }
+}
+
+fn sort(job: Job, begun: bool, failed: &mut Vec<Job>, again: &mut Vec<Job>) {
+    let may_be_repeated = matches!(&job.what, What::Query(question) if question.idempotent);
+    if begun && !may_be_repeated { failed.push(job) } else { again.push(job) }
+}
