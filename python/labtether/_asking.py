@@ -12,7 +12,7 @@ from labtether._checks import check_count, check_seconds
 from labtether._errors import InstrumentBusy, LinkTimeout
 from labtether._exchange import Exchange
 from labtether._face import Message
-from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of, matcher
+from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of, matcher, reply_core
 from labtether._line import Line
 from labtether._rules import Abort
 from labtether._streams import Messages, Poll
@@ -83,11 +83,9 @@ class Asking(Line[M]):
         turn did not come.
         """
         body, raw = self._encode(command)
-        encoder, core = self._encoder, None
-        if framing is not None:
-            lines = as_framing(framing)
-            assert lines is not None
-            encoder, core = encoder_of(lines), lines.core
+        lines = as_framing(framing)
+        encoder = self._encoder if lines is None else encoder_of(lines)
+        core = reply_core(lines, self._framing, body)
         limit, wait = check_seconds(timeout, "timeout"), check_seconds(turn, "turn")
         if self._exchange is not None:
             self._not_in_own_exchange()
@@ -272,7 +270,7 @@ class Asking(Line[M]):
         room = check_count(capacity, "capacity")
         if lines is None and self._framing is None:
             raise ValueError("a link with framing=None needs framing= for each reply")
-        core = None if lines is None else lines.core
+        core = reply_core(lines, self._framing, body)
         encoder = self._encoder if lines is None else encoder_of(lines)
         more = self._more(body, None, False, True) if self._is_special else None
 

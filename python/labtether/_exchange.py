@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from labtether import _core
 from labtether._checks import check_break, check_count, check_seconds
 from labtether._errors import InstrumentError, LinkError
-from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of, reply_core
 from labtether._rules import Check, code_and_text
 from labtether._strand import current_strand
 from labtether._values import Raw
@@ -217,7 +217,7 @@ class Exchange(Generic[M]):
         """The reply as it came, for whoever decodes it later."""
         await self.send(command)
         lines = as_framing(framing)
-        core = None if lines is None else lines.core
+        core = reply_core(lines, self._link._framing, self._link._encode(command)[0])
         operation = self._link._wire.receive(None, core, self._link._accept, self._within(None), self._talk())
         body: bytes = await self._waited(operation)
         return body
@@ -263,7 +263,8 @@ class Exchange(Generic[M]):
         if lines is None and self._link._framing is None:
             raise ValueError("a link with framing=None needs framing= for each message, or read()")
         encoder = self._link._encoder if lines is None else encoder_of(lines)
-        core = None if lines is None else lines.core
+        asked = b"" if command is None else self._link._encode(command)[0]
+        core = reply_core(lines, self._link._framing, asked) if command is not None or lines is not None else None
         accept = self._link._accept
         answer = await self._waited(self._link._wire.receive(pattern, core, accept, limit, self._talk()))
         # Alone, or with those that were passed over on the way to it.

@@ -29,6 +29,7 @@ __all__ = [
     "as_pattern",
     "encoder_of",
     "matcher",
+    "reply_core",
 ]
 
 
@@ -76,6 +77,15 @@ def as_framing(framing: FramingLike | None) -> Framed | None:
         f"framing is Lines(...) or another framing, a terminator, an object with encode() and take(), or None for raw "
         f"bytes, not {type(framing).__name__}"
     )
+
+
+def reply_core(framing: Framed | None, own: Framed | None, command: bytes) -> _core.Framing | None:
+    """How the reply to `command` is framed: as given, else as the link's own is, of which Rust needs to be told only
+    where it depends on the command."""
+    if framing is not None:
+        return framing.for_command(command).core
+    answer = own.for_command(command) if own is not None else None
+    return None if answer is None or answer is own else answer.core
 
 
 class _Own(Framed):
