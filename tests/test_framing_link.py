@@ -190,6 +190,7 @@ def test_the_thread_ends_when_no_link_needs_it() -> None:
     with PtyInstrument(mirror, terminator=b">") as instrument:
         with lt.serial(instrument.port, framing=Brackets()).sync as link:
             assert link.query("a") == "a"
+    del link
     give_up = time.monotonic() + 5
     while any(thread.name == "labtether user code" for thread in threading.enumerate()):
         assert time.monotonic() < give_up, "it goes on"
