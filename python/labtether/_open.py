@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from labtether import _core
 from labtether._checks import check_count, check_name, check_seconds
-from labtether._framing import FramingLike, Lines
+from labtether._framing import Framed, Framing, FramingLike, Lines
 from labtether._link import Link
 from labtether._options import DEFAULT_FRAMING, LinkOptions, common_options
 from labtether._values import PortInfo, Usb
@@ -56,6 +56,25 @@ def serial(
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[bytes]: ...
+@overload
+def serial(
+    port: str | os.PathLike[str] | PortInfo | Usb,
+    baudrate: int = 9600,
+    *,
+    bytesize: int = 8,
+    parity: str = "N",
+    stopbits: float = 1,
+    xonxoff: bool = False,
+    rtscts: bool = False,
+    dsrdtr: bool = False,
+    exclusive: bool = True,
+    dtr: bool | None = None,
+    rts: bool | None = None,
+    framing: Framed | Framing,
+    timeout: float = 5.0,
+    name: str | None = None,
+    **options: Unpack[LinkOptions],
+) -> Link[Any]: ...
 def serial(
     port: str | os.PathLike[str] | PortInfo | Usb,
     baudrate: int = 9600,
@@ -161,6 +180,17 @@ def tcp(
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[bytes]: ...
+@overload
+def tcp(
+    host: str,
+    port: int,
+    *,
+    framing: Framed | Framing,
+    timeout: float = 5.0,
+    connect_timeout: float = 10.0,
+    name: str | None = None,
+    **options: Unpack[LinkOptions],
+) -> Link[Any]: ...
 def tcp(
     host: str,
     port: int,
