@@ -5,10 +5,16 @@
 
 #[path = "transport/control.rs"]
 mod control;
+#[path = "transport/rfc2217.rs"]
+mod rfc2217;
+#[path = "transport/rfc2217_controls.rs"]
+mod rfc2217_controls;
 #[path = "transport/serial.rs"]
 mod serial;
 #[path = "transport/tcp.rs"]
 mod tcp;
+#[path = "transport/telnet.rs"]
+mod telnet;
 
 use std::future::poll_fn;
 use std::io;

@@ -54,6 +54,7 @@ from labtether._open import ports, serial, tcp
 from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
 from labtether._race import gather, outcomes, race
+from labtether._remote import rfc2217
 from labtether._rules import Abort, Break, ById, Check, KeepAlive, Reconnect
 from labtether._strand import situation
 from labtether._sync import Event, Lock, Semaphore, Slots, Taking
@@ -142,6 +143,7 @@ __all__ = [
     "pause",
     "ports",
     "race",
+    "rfc2217",
     "run_sync",
     "serial",
     "situation",

@@ -44,6 +44,7 @@ __all__ = [
     "next_log_record",
     "no_op",
     "panics",
+    "rfc2217_link",
     "runs_a_loop",
     "serial_link",
     "shut_down",
@@ -355,6 +356,21 @@ def serial_link(
     options: dict[str, Any],
 ) -> Wire: ...
 def tcp_link(host: str, port: int, connect_timeout: float, options: dict[str, Any]) -> Wire: ...
+def rfc2217_link(
+    host: str,
+    port: int,
+    connect_timeout: float,
+    baudrate: int,
+    bytesize: int,
+    parity: str,
+    stopbits: float,
+    xonxoff: bool,
+    rtscts: bool,
+    dsrdtr: bool,
+    dtr: bool | None,
+    rts: bool | None,
+    options: dict[str, Any],
+) -> Wire: ...
 def simulated_link(instrument: str, options: dict[str, Any]) -> Wire: ...
 def sleep(seconds: float) -> Operation: ...
 def sleep_until(epoch: float) -> Operation: ...

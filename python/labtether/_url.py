@@ -11,6 +11,7 @@ from labtether._framing import FramingLike
 from labtether._link import Link
 from labtether._open import serial, tcp
 from labtether._options import common_options
+from labtether._remote import rfc2217
 
 __all__ = ["link"]
 
@@ -51,6 +52,12 @@ _SERIAL_SETTINGS: dict[str, Any] = {
     "dtr": bool,
     "rts": bool,
 }
+_SCHEME_SETTINGS: dict[str, dict[str, Any]] = {
+    "serial": _SERIAL_SETTINGS,
+    "tcp": {"connect_timeout": float},
+    "rfc2217": {name: kind for name, kind in _SERIAL_SETTINGS.items() if name != "exclusive"}
+    | {"connect_timeout": float},
+}
 _ANY_SETTINGS: dict[str, Any] = {
     "timeout": float,
     "name": str,
@@ -64,15 +71,16 @@ _ANY_SETTINGS: dict[str, Any] = {
 def link(url: str, **options: Any) -> Link[Any]:
     """A closed link to where `url` leads, for settings kept in files.
 
-    `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `sim://balance`. The query part takes the
-    settings that are numbers, words or true and false; `options` are those of `serial` and `tcp`, and go before it.
+    `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `rfc2217://host:2217?baudrate=9600`,
+    `sim://balance`. The query part takes the settings that are numbers, words or true and false; `options` are those
+    of `serial`, `tcp` and `rfc2217`, and go before it.
 
     Raises ValueError for a URL that says nothing, TypeError for an unknown option.
     """
     check_name(url, "url")
     parts = urlsplit(url)
     settings: dict[str, Any] = {}
-    known = _ANY_SETTINGS | {"serial": _SERIAL_SETTINGS, "tcp": {"connect_timeout": float}}.get(parts.scheme, {})
+    known = _ANY_SETTINGS | _SCHEME_SETTINGS.get(parts.scheme, {})
     try:
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
@@ -89,19 +97,29 @@ def link(url: str, **options: Any) -> Link[Any]:
                 raise ValueError(f"{url!r} names no port: serial:///dev/ttyUSB0")
             return serial(path, **settings)
         case "tcp":
-            try:
-                host, port = parts.hostname, parts.port
-            except ValueError:
-                raise ValueError(f"{url!r} has no usable port number: tcp://host:5025") from None
-            if not host or port is None or parts.path not in ("", "/"):
-                raise ValueError(f"{url!r} is not of the form tcp://host:5025")
-            return tcp(host, port, **settings)
+            return tcp(*_server(url, "tcp://host:5025"), **settings)
+        case "rfc2217":
+            return rfc2217(*_server(url, "rfc2217://host:2217"), **settings)
         case "sim":
             return _simulated(parts.netloc, **settings)
         case "":
-            raise ValueError(f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025 or sim://balance")
+            raise ValueError(
+                f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025, rfc2217://host:2217 or sim://balance"
+            )
         case scheme:
-            raise ValueError(f"there are no {scheme}:// links; there are serial://, tcp:// and sim://")
+            raise ValueError(f"there are no {scheme}:// links; there are serial://, tcp://, rfc2217:// and sim://")
+
+
+def _server(url: str, form: str) -> tuple[str, int]:
+    """The host and the port of `url`, which is to be of that form."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{url!r} has no usable port number: {form}") from None
+    if not host or port is None or parts.path not in ("", "/"):
+        raise ValueError(f"{url!r} is not of the form {form}")
+    return host, port
 
 
 def _setting(kind: Any, name: str, text: str) -> Any:

@@ -19,6 +19,7 @@ mod owner;
 mod places;
 mod port;
 mod question;
+mod remote;
 mod simulation;
 mod sleep;
 mod stream;
@@ -67,6 +68,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(whose::in_trio, module)?)?;
     module.add_function(wrap_pyfunction!(open::serial_link, module)?)?;
     module.add_function(wrap_pyfunction!(open::tcp_link, module)?)?;
+    module.add_function(wrap_pyfunction!(remote::rfc2217_link, module)?)?;
     module.add_function(wrap_pyfunction!(open::simulated_link, module)?)?;
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
     module.add_function(wrap_pyfunction!(framing::crc_names, module)?)?;

@@ -4,6 +4,7 @@ pub mod control;
 pub mod memory;
 pub mod ports;
 pub mod pty;
+pub mod rfc2217;
 pub mod serial;
 pub mod tcp;
 pub mod unplugged;

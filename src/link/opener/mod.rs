@@ -1,5 +1,6 @@
 //! How a link gets its pipe: found first (which device?), then opened. Waits and deadlines are the session's.
 
+mod rfc2217;
 mod serial;
 mod tcp;
 
@@ -16,6 +17,7 @@ use crate::nursery::Nursery;
 use crate::nursery::thread::{on_thread, start};
 use crate::transport::{Aside, Opened};
 
+pub use rfc2217::Rfc2217Server;
 pub use serial::{PortName, SerialPort};
 pub use tcp::TcpServer;
 
