@@ -108,15 +108,23 @@ class Face(Generic[M]):
         """One of "closed", "opening", "open", "reconnecting", "lost", "closing"."""
         return self._wire.state
 
+    @property
+    def dropped(self) -> int:
+        """How many unasked messages were dropped because nobody fetched them: of those that `receive()` is kept, the
+        oldest goes when there are a thousand."""
+        return self._wire.counts()[4]
+
     def trace(self) -> list[TraceEvent]:
         """The last events on the wire, oldest first; as many as the option `trace` says."""
         return [TraceEvent(*row) for row in self._wire.trace()]
 
     def __repr__(self) -> str:
-        exchanges, _written, _read, late, _dropped, last = self._wire.counts()
+        exchanges, _written, _read, late, dropped, last = self._wire.counts()
         parts = [f"{exchanges} exchange{'' if exchanges == 1 else 's'}"] if exchanges else []
         if late:
             parts.append(f"{late} late repl{'y' if late == 1 else 'ies'} dropped")
+        if dropped:
+            parts.append(f"{dropped} unasked message{'' if dropped == 1 else 's'} dropped")
         if last is not None:
             parts.append(f"last {max(0.0, time.monotonic() - last):.1f} s ago")
         return f"<Link {self._name} {self._described} {self.state}{', ' if parts else ''}{', '.join(parts)}>"

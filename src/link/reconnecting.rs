@@ -12,7 +12,7 @@ use super::job::Closing;
 use super::log::Level;
 use super::opener::Later;
 use super::rules::Reconnect;
-use super::session::{Opening, close_pipe, open};
+use super::session::{Opening, PATIENCE, close_pipe, open};
 use super::{Link, Phase};
 use crate::clock::Moment;
 
@@ -37,13 +37,19 @@ pub(super) async fn serve(
         close_pipe(link, session, at.place, pipe, berth.take()).await;
         let policy = link.config.rules.reconnect.clone().unwrap_or(ONCE);
         let mut seat = pin!(session.desk.seat(actor));
+        let mut way = pin!(find_back(at, &policy));
         let found = tokio::select! {
             biased;
             ended = &mut seat => {
                 (actor, end) = ended?;
+                if session.give_up.is_cancelled() {
+                    // An attempt under way ends before its link does.
+                    let clock = at.place.clock();
+                    let _ = clock.until(clock.now() + PATIENCE, way).await;
+                }
                 continue;
             }
-            found = find_back(at, &policy) => found,
+            found = &mut way => found,
         };
         if found.is_none() {
             // Told to end, it gives the actor back.
@@ -92,7 +98,10 @@ async fn find_back(at: &Opening<'_>, policy: &Reconnect) -> Option<Option<Berth>
     let mut wait = policy.first;
     let mut said = false;
     loop {
-        clock.sleep(shortened(wait)).await;
+        tokio::select! {
+            () = clock.sleep(shortened(wait)) => {}
+            () = at.session.give_up.cancelled() => return None,
+        }
         match attempt(at).await {
             Ok(berth) => {
                 link.enter(at.session, Phase::Open(at.session.clone()));
@@ -106,6 +115,9 @@ async fn find_back(at: &Opening<'_>, policy: &Reconnect) -> Option<Option<Berth>
                     link.log(Level::Warning, format!("{} is not back yet: {why}", link.config.name));
                 }
             }
+        }
+        if at.session.give_up.is_cancelled() {
+            return None;
         }
         wait = wait.mul_f64(policy.factor).min(policy.limit);
         if clock.now() + wait >= give_up {
@@ -121,7 +133,10 @@ async fn attempt(at: &Opening<'_>) -> Result<Option<Berth>, String> {
     if berth.is_some() {
         pipe.discard_input();
     }
-    session.desk.plug(pipe, clock.stamp());
+    if let Some(pipe) = session.desk.plug(pipe, clock.stamp()) {
+        close_pipe(link, session, at.place, pipe, berth).await;
+        return Err("nobody waits for it any more".to_owned());
+    }
     link.trace.note(clock.stamp(), format!("open: {}", link.config.port));
     if let Some(ready) = &link.config.ready
         && let Err(why) = ready().await
