@@ -135,18 +135,28 @@ class Exchange(Generic[M]):
         leaving = self._link._wire.leave_talk(self._talk(), False, cancelled, self._patience)
         self._forget()
         try:
-            self.effect = await leaving
+            effect: str = await leaving
         except LinkError:
             # The connection has ended, and nothing more can be known.
-            self.effect = "unconfirmed"
-        assert self.effect is not None
-        if isinstance(error, LinkError):
-            error.effect = self.effect
-        if self.effect != "never_started":
-            error.add_note(f"labtether: the exchange on {self._link.name} was cut short: {self.effect}")
+            self._say("unconfirmed", error)
+        except BaseException as again:
+            # Cancelled once more; the abort was seen through all the same, and its effect is known.
+            self._say(leaving.effect or "unconfirmed", error)
+            if not (cancelled and type(again) is type(error)):
+                raise
+            return
+        else:
+            self._say(effect, error)
         strand = current_strand()
         if cancelled and strand is not None:
-            strand._add_effects((self._link.name, None, self.effect))
+            strand._add_effects((self._link.name, None, self.effect or "unconfirmed"))
+
+    def _say(self, effect: str, error: BaseException) -> None:
+        self.effect = effect
+        if isinstance(error, LinkError):
+            error.effect = effect
+        if effect != "never_started":
+            error.add_note(f"labtether: the exchange on {self._link.name} was cut short: {effect}")
 
     def _drop(self, error: BaseException | None) -> None:
         """Give the line back without waiting."""

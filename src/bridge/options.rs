@@ -88,7 +88,7 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
         Some((_, _, function)) => {
             let function = function.ok_or_else(|| PyValueError::new_err("match has no reply"))?;
             let oracle = clerk::oracle(function.bind(options.py()), "the reply function of ById")?;
-            Some(IdOf::Asked(Inquiry::of(oracle)))
+            Some(IdOf::Asked(Inquiry::of(oracle).fresh()))
         }
         None => None,
     };
