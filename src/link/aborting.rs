@@ -124,12 +124,13 @@ impl Conversation {
         };
         match self.cut_message(&framing, at) {
             Ok(None) => false,
-            Ok(Some(message)) if self.is_unsolicited(&message.body) => {
-                self.deliver_unasked(message.body, at);
-                true
-            }
             Ok(Some(message)) => {
-                if !self.abort_heard(&message.body, at) {
+                if self.is_elsewhere(&message.body, at) {
+                    return true;
+                }
+                if self.is_another_devices(&message.body) {
+                    self.deliver_unasked(message.body, at);
+                } else if !self.abort_heard(&message.body, at) {
                     self.drop_late(message.body, at);
                 }
                 true
@@ -138,6 +139,16 @@ impl Conversation {
                 self.trace.note(at, format!("unreadable: {error}"));
                 true
             }
+        }
+    }
+
+    /// Whether who is aborted would not have taken it either.
+    fn is_another_devices(&self, body: &Bytes) -> bool {
+        let Some(Current::Abort(aborting)) = &self.current else { return false };
+        let answers = aborting.abort.reply.as_ref().is_some_and(|reply| reply.is_match(body));
+        match aborting.owed.front() {
+            Some(Owed::Message { accept: Some(accept), .. }) => !answers && !accept.is_match(body),
+            _ => false,
         }
     }
 
@@ -155,12 +166,13 @@ impl Conversation {
             return true;
         }
         let is_whole = match aborting.owed.front() {
-            Some(Owed::Match(_, pattern)) => pattern.is_match(body),
+            Some(Owed::Message { until: Some(until), .. }) => until.is_match(body),
             Some(_) => true,
             None => false,
         };
         if is_whole {
-            let tells = aborting.is_query || matches!(aborting.owed.front(), Some(Owed::Match(..)));
+            let tells =
+                aborting.is_query || matches!(aborting.owed.front(), Some(Owed::Message { until: Some(_), .. }));
             aborting.owed.pop_front();
             let said_no = error.is_some_and(|error| error.is_match(body));
             if said_no || tells {
@@ -194,10 +206,13 @@ impl Conversation {
         self.trace.note(now, format!("aborted: {}", effect.word()));
         self.output.forget_abort();
         self.echoes.clear();
-        if confirmed {
+        if !confirmed {
+            self.owe_anything(now.moment + self.rules.drain);
+        } else if aborting.owed.is_empty() {
             self.settling = Some(now.moment + self.rules.drain);
         } else {
-            self.owe_anything(now.moment + self.rules.drain);
+            // A reply may have been on its way when the abort was answered, and it is nobody's message.
+            self.owe_anything(now.moment + self.rules.settle);
         }
         if let Some(job) = aborting.job {
             match aborting.told {

@@ -25,6 +25,7 @@ use super::job::{Closing, Job, Request};
 use super::pace::Pace;
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
+use crate::transport::control::Control;
 use crate::transport::unplugged::Unplugged;
 
 /// Why the loop ended.
@@ -168,15 +169,17 @@ impl Actor {
         let over = self.failed.is_some() || self.panicked.is_some() || self.told_to_close.is_some();
         let deaf = !self.listens && self.conversation.input.len() < self.conversation.most_unread();
         let over = over || self.conversation.is_to_reopen();
-        let control = self.conversation.need(self.clock.now()).is_some();
+        let now = self.clock.now();
+        let control = self.conversation.need(now).is_some();
         over || deaf
             || control
-            || self.conversation.to_write(self.clock.now()).is_some()
-            || self.next_deadline() < self.timer.alarm()
+            || self.conversation.to_write(now).is_some()
+            || self.next_deadline(now) < self.timer.alarm()
     }
 
-    fn next_deadline(&mut self) -> Moment {
-        self.conversation.next_deadline(self.clock.now()).min(self.pace.retry_at)
+    /// As of the `now` at which there was nothing to write: a gap that ends between two looks at the clock would be seen by neither.
+    fn next_deadline(&mut self, now: Moment) -> Moment {
+        self.conversation.next_deadline(now).min(self.pace.retry_at)
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -192,7 +195,8 @@ impl Actor {
         if let Poll::Ready(()) = self.poll_control(cx) {
             return Poll::Ready(Event::Due);
         }
-        if let Some(rest) = self.conversation.to_write(self.clock.now())
+        let now = self.clock.now();
+        if let Some(rest) = self.conversation.to_write(now)
             && let Poll::Ready(wrote) = self.poll_write(cx, &rest)
         {
             return Poll::Ready(wrote.map_or_else(
@@ -203,7 +207,7 @@ impl Actor {
                 Event::Wrote,
             ));
         }
-        let deadline = self.next_deadline();
+        let deadline = self.next_deadline(now);
         self.timer.set(deadline);
         self.timer.poll_expired(cx).map(|()| Event::Due)
     }
@@ -329,6 +333,14 @@ impl Actor {
             )
             .await;
         written.unwrap_or(false)
+    }
+
+    /// Lets the line go, if that can be done until `deadline`.
+    pub async fn end_break(&mut self, deadline: Moment) {
+        let clock = self.clock.clone();
+        let ended = poll_fn(|cx| self.pipe.poll_control(cx, &Control::Break(false)));
+        // The port is closed next, whatever came of it.
+        let _ = clock.until(deadline, ended).await;
     }
 
     /// Waits until what was written has left the machine, or `deadline`; what is left then is discarded.

@@ -48,9 +48,13 @@ impl Conversation {
             Some(Current::Abort(aborting)) => failed.extend(aborting.job),
             Some(Current::Resync { .. } | Current::Control) | None => {}
         }
-        for asked in self.flights.take_all() {
-            let begun = asked.started.is_some();
-            sort(asked.job, begun, &mut failed, &mut again);
+        for (asked, is_aborted) in self.flights.take_all() {
+            if is_aborted {
+                failed.push(asked.job);
+            } else {
+                let begun = asked.started.is_some();
+                sort(asked.job, begun, &mut failed, &mut again);
+            }
         }
         for frame in self.output.clear() {
             let begun = frame.is_begun();

@@ -13,6 +13,9 @@ use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError};
 use crate::transport::control::{Control, ControlError, Controlled};
 
+/// How long a device may take at least to end a break.
+const TO_END: Duration = Duration::from_millis(20);
+
 /// Something to be done, or being done.
 #[derive(Debug)]
 pub(super) struct Doing {
@@ -174,7 +177,7 @@ impl Conversation {
         match &doing.step {
             Step::Hold(until) => doing.step = Step::Hold((*until).min(now.moment)),
             // It may have begun: then it has to end.
-            Step::Act(Control::Break(true)) if index == 0 => {}
+            Step::Act(Control::Break(_)) if index == 0 => {}
             Step::Act(_) | Step::Drain => {
                 if let Some(doing) = self.controls.remove(index) {
                     self.end_control(doing, Ok(Answer::Nothing), now);
@@ -186,13 +189,40 @@ impl Conversation {
 
     pub(super) fn controls_deadline(&self) -> Moment {
         let Some(front) = self.controls.front() else { return Moment::NEVER };
-        match &front.step {
+        let first = match &front.step {
             Step::Hold(until) => *until,
             Step::Drain | Step::Act(_) => front.deadline,
-        }
+        };
+        self.controls.iter().skip(1).fold(first, |first, behind| first.min(behind.deadline))
+    }
+
+    /// Whether the line is held in break, or may be.
+    pub fn holds_break(&self) -> bool {
+        let step = self.controls.front().map(|front| &front.step);
+        matches!(step, Some(Step::Hold(_) | Step::Act(Control::Break(_))))
     }
 
     pub(super) fn expire_controls(&mut self, now: Stamp) {
+        if let Some(front) = self.controls.front_mut()
+            && matches!(&front.step, Step::Hold(until) if *until <= now.moment)
+        {
+            // Ending it may take the device a while, too.
+            let limit = front.job.as_ref().map_or(self.rules.limit, |job| job.limit);
+            front.step = Step::Act(Control::Break(false));
+            front.deadline = now.moment + limit.max(TO_END);
+        }
+        let overdue = |doing: &Doing| doing.deadline <= now.moment;
+        while let Some(index) = self.controls.iter().skip(1).position(overdue) {
+            let Some(behind) = self.controls.remove(index + 1) else { return };
+            let about = match &behind.job {
+                Some(job) => self.about(job, None, now.moment),
+                None => self.control_about(now),
+            };
+            let limit = behind.job.as_ref().map_or(self.rules.limit, |job| job.limit);
+            let hint = "what is being done to the line before it has not ended".to_owned();
+            let error = LinkError::Timeout { about, limit, effect: Effect::NeverStarted, hint };
+            self.end_control(behind, Err(error), now);
+        }
         while let Some(front) = self.controls.front()
             && front.deadline <= now.moment
             && !matches!(front.step, Step::Hold(_))

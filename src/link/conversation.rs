@@ -46,10 +46,9 @@ const MOST_UNREAD: usize = 1 << 20;
 /// What is owed after an asker has left.
 #[derive(Clone, Debug)]
 pub(super) enum Owed {
-    /// One message.
-    Message(Framing),
-    /// Messages up to and including one that matches.
-    Match(Framing, Regex),
+    /// One message; or where it was waited for by name, messages up to and including one that matches `until`. Others than `accept`
+    /// are somebody else's.
+    Message { framing: Framing, until: Option<Regex>, accept: Option<Regex> },
     /// So many bytes.
     Bytes(Want),
     /// Whatever comes, until the line is quiet.
@@ -278,7 +277,7 @@ impl Conversation {
             Some(Current::Abort(aborting)) => jobs.extend(aborting.job.map(|job| (job, aborting.started))),
             Some(Current::Resync { .. } | Current::Control) | None => {}
         }
-        jobs.extend(self.flights.take_all().into_iter().map(|asked| (asked.job, asked.started)));
+        jobs.extend(self.flights.take_all().into_iter().map(|(asked, _)| (asked.job, asked.started)));
         jobs.extend(self.end_controls().into_iter().map(|job| (job, None)));
         for Frame { owner, .. } in self.output.clear() {
             if let Owner::Send(sending) = owner {

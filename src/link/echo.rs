@@ -124,7 +124,7 @@ impl Conversation {
     pub(super) fn owed_echoes(&mut self) -> Vec<Owed> {
         let framing = self.rules.framing.clone();
         let owed = |echo: Echo| match (echo.line, &framing) {
-            (true, Some(framing)) => Owed::Message(framing.clone()),
+            (true, Some(framing)) => Owed::message(framing.clone()),
             _ => Owed::Bytes(super::job::Want::Exactly(echo.expected.len())),
         };
         std::mem::take(&mut self.echoes).into_iter().map(owed).collect()

@@ -1,7 +1,7 @@
 //! Several queries in flight at once, told apart by an id that command and reply share.
 //!
 //! # Invariants
-//! 1. An id is up once: until its reply has come, or its asker has left and its deadline and a drain have passed.
+//! 1. An id is up once: until its reply has come, or its asker has left, it was written, and its deadline and a drain have passed.
 //! 2. A reply whose asker has left is dropped, whatever else is in flight, and never waited for by others: there is no debt.
 
 use bytes::Bytes;
@@ -12,7 +12,6 @@ use super::job::{Job, What};
 use super::output::{Frame, Owner};
 use super::question::{Abort, Question};
 use super::ticket::{Answer, Heard};
-use super::turns::TO_BE_WRITTEN;
 use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError, Shown};
 
@@ -31,6 +30,13 @@ struct Flight {
     leaving: Option<(Told, Abort)>,
 }
 
+impl Flight {
+    /// Whether its reply may come. Of one that is left the rest of the frame goes out as nobody's.
+    fn has_gone(&self) -> bool {
+        self.asked.written || self.leaving.is_some()
+    }
+}
+
 impl Flights {
     pub(super) fn is_empty(&self) -> bool {
         self.up.is_empty()
@@ -45,9 +51,18 @@ impl Flights {
         self.up.iter().any(|flight| flight.id == id)
     }
 
-    pub(super) fn next_deadline(&self) -> Moment {
+    /// `stuck`: a frame whose asker has left is still on its way out; what was left waits for that.
+    pub(super) fn next_deadline(&self, stuck: bool) -> Moment {
         let up = self.up.iter().map(|flight| flight.asked.deadline);
-        up.chain(self.left.iter().map(|(_, until)| *until)).min().unwrap_or(Moment::NEVER)
+        let left = self.left.iter().map(|(_, until)| *until).filter(|_| !stuck);
+        up.chain(left).min().unwrap_or(Moment::NEVER)
+    }
+
+    /// A frame whose asker has left has gone out: its reply may come until `until`.
+    pub(super) fn expect_late(&mut self, until: Moment) {
+        for (_, ends) in &mut self.left {
+            *ends = until.max(*ends);
+        }
     }
 
     pub(super) fn get_mut(&mut self, job: u64) -> Option<&mut Asked> {
@@ -59,13 +74,20 @@ impl Flights {
         Some(self.up.remove(index))
     }
 
+    /// Those of which nothing was written yet.
+    pub(super) fn not_begun(&mut self) -> impl Iterator<Item = &mut Asked> {
+        self.up.iter_mut().map(|flight| &mut flight.asked).filter(|asked| asked.started.is_none())
+    }
+
     /// The oldest.
     pub(super) fn first(&self) -> Option<&Asked> {
         self.up.first().map(|flight| &flight.asked)
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<Asked> {
-        std::mem::take(&mut self.up).into_iter().map(|flight| flight.asked).collect()
+    /// And whether each was being aborted.
+    pub(super) fn take_all(&mut self) -> Vec<(Asked, bool)> {
+        self.left.clear();
+        std::mem::take(&mut self.up).into_iter().map(|flight| (flight.asked, flight.leaving.is_some())).collect()
     }
 }
 
@@ -84,8 +106,8 @@ impl Conversation {
 
     pub(super) fn take_off(&mut self, job: Job, id: Bytes, now: Stamp) {
         let What::Query(question) = &job.what else { return };
-        self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)));
-        let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
+        self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)).saying(&question.command));
+        let deadline = self.begun_by(job.limit, now.moment);
         let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
         self.flights.up.push(Flight { id, asked, leaving: None });
     }
@@ -98,11 +120,12 @@ impl Conversation {
             Ok(Some(message)) => message,
             Err(error) => {
                 self.trace.note(at, format!("unreadable: {error}"));
-                // With one in flight it is known whose reply it is.
+                // With one in flight it is known whose reply it is; or it was something else, and the reply is still to come.
                 if self.flights.up.len() == 1
-                    && let Some(flight) = self.flights.take(|_| true)
+                    && let Some(flight) = self.flights.take(|flight| flight.asked.written && flight.leaving.is_none())
                 {
                     let about = self.about(&flight.asked.job, flight.asked.started, at.moment);
+                    self.flights.left.push((flight.id, at.moment + self.rules.drain));
                     let error = LinkError::Frame { about, why: error.to_string(), cause: error.cause() };
                     self.give(flight.asked.job, Err(error), at.moment);
                 }
@@ -118,7 +141,7 @@ impl Conversation {
             self.landed(flight, Effect::Halted, at.moment, true);
             return true;
         }
-        match self.id_of(&body).and_then(|id| self.flights.take(|flight| flight.asked.written && flight.id == id)) {
+        match self.id_of(&body).and_then(|id| self.flights.take(|flight| flight.has_gone() && flight.id == id)) {
             Some(flight) if flight.leaving.is_some() => {
                 let said_no = self.rules.error.as_ref().is_some_and(|error| error.is_match(&body));
                 self.drop_late(body, at);
@@ -179,7 +202,7 @@ impl Conversation {
         };
         if let Some(abort) = abort {
             self.trace.note(now, format!("aborting with {}", Shown(&abort.command)));
-            self.output.push_urgent(Frame::new(abort.frame.clone(), Owner::Nobody), now.moment);
+            self.output.push_urgent(Frame::new(abort.frame.clone(), Owner::Nobody).saying(&abort.command), now.moment);
             asked.deadline = now.moment + abort.limit;
             let told = error.map_or(Told::Cancelled, Told::Error);
             self.flights.up.push(Flight { id, asked, leaving: Some((told, abort)) });
@@ -206,7 +229,9 @@ impl Conversation {
             let error = self.silent(&asked.job, asked.started, Effect::Unconfirmed, now.moment);
             self.descend(flight, now, Some(error));
         }
-        self.flights.left.retain(|(_, until)| *until > now.moment);
+        if !self.output.has_orphan() {
+            self.flights.left.retain(|(_, until)| *until > now.moment);
+        }
     }
 
     /// A whole reply has come to one who still waits for it.

@@ -9,6 +9,7 @@ use super::conversation::{Conversation, Current, Debt, Owed};
 use super::job::{Job, Want, What};
 use super::loans::Source;
 use super::log::Level;
+use super::question::Question;
 use super::rules::{IdOf, Resync, code_and_text};
 use super::ticket::{Answer, Heard};
 use super::trace::{Direction, Event};
@@ -167,12 +168,9 @@ impl Conversation {
 
     /// What was owed: dropped, and then the line has to be quiet before the next question.
     fn hear_late(&mut self, at: Stamp) -> bool {
+        let Some(owed) = self.debt.as_ref().and_then(|debt| debt.owed.front()).cloned() else { return false };
+        let Some(whole) = self.take_owed(&owed, at) else { return false };
         let Some(Debt { owed, until, .. }) = &mut self.debt else { return false };
-        let paid = match owed.front() {
-            Some(owed) => owed.take(&mut self.input),
-            None => return false,
-        };
-        let Some((late, whole)) = paid else { return false };
         if whole {
             owed.pop_front();
             if matches!(owed.front(), Some(Owed::Anything)) {
@@ -180,13 +178,70 @@ impl Conversation {
             }
         }
         let settled = owed.is_empty();
-        self.drop_late(late, at);
         if settled {
             self.debt = None;
             self.settling = Some(at.moment + self.rules.drain);
             self.restore_stale();
         }
         true
+    }
+
+    /// Takes something owed, or a part of it, out of the input and drops it; what is among it and somebody else's goes there. Returns
+    /// whether that was all of it; `None`: nothing of it has come.
+    pub(super) fn take_owed(&mut self, owed: &Owed, at: Stamp) -> Option<bool> {
+        match owed {
+            Owed::Message { framing, until, accept } => {
+                let body = match framing.take(&mut self.input) {
+                    Ok(body) => body?,
+                    Err(_) => {
+                        self.drop_rest(at);
+                        return Some(true);
+                    }
+                };
+                if self.is_elsewhere(&body, at) {
+                    return Some(false);
+                }
+                if accept.as_ref().is_some_and(|accept| !accept.is_match(&body)) {
+                    self.deliver_unasked(body, at);
+                    return Some(false);
+                }
+                let last = until.as_ref().is_none_or(|until| until.is_match(&body));
+                self.drop_late(body, at);
+                Some(last)
+            }
+            Owed::Bytes(want) => {
+                let bytes = cut(&mut self.input, want)?;
+                self.drop_late(bytes, at);
+                Some(true)
+            }
+            Owed::Anything => {
+                if self.input.is_empty() {
+                    return None;
+                }
+                // Something unsolicited may be among it, or begin at its end.
+                match self.rules.framing.clone().filter(|_| self.rules.unsolicited.is_some()) {
+                    None => self.drop_rest(at),
+                    Some(framing) => match framing.take(&mut self.input) {
+                        Ok(body) => {
+                            let body = body?;
+                            if !self.is_elsewhere(&body, at) {
+                                self.drop_late(body, at);
+                            }
+                        }
+                        Err(error) => self.trace.note(at, format!("unreadable: {error}")),
+                    },
+                }
+                Some(false)
+            }
+        }
+    }
+
+    /// Drops what has come and was not taken.
+    pub(super) fn drop_rest(&mut self, at: Stamp) {
+        if !self.input.is_empty() {
+            let rest = super::turns::taken(&mut self.input);
+            self.drop_late(rest, at);
+        }
     }
 
     pub(super) fn drop_late(&mut self, data: Bytes, at: Stamp) {
@@ -268,20 +323,14 @@ impl Conversation {
 }
 
 impl Owed {
-    /// Takes it, or a part of it, out of `input`; and whether that was all of it.
-    pub(super) fn take(&self, input: &mut bytes::BytesMut) -> Option<(Bytes, bool)> {
-        match self {
-            Owed::Message(framing) | Owed::Match(framing, _) => match framing.take(input) {
-                Ok(body) => {
-                    let body = body?;
-                    let last = !matches!(self, Owed::Match(_, pattern) if !pattern.is_match(&body));
-                    Some((body, last))
-                }
-                Err(_) => Some((super::turns::taken(input), true)),
-            },
-            Owed::Bytes(want) => cut(input, want).map(|bytes| (bytes, true)),
-            Owed::Anything => (!input.is_empty()).then(|| (super::turns::taken(input), false)),
-        }
+    /// One message.
+    pub(super) fn message(framing: Framing) -> Owed {
+        Owed::Message { framing, until: None, accept: None }
+    }
+
+    /// The reply to `question`.
+    pub(super) fn reply_to(question: &Question) -> Owed {
+        Owed::Message { framing: question.framing.clone(), until: None, accept: question.accept.clone() }
     }
 }
 

@@ -35,8 +35,8 @@ impl Conversation {
         let framing = self.rules.framing.clone();
         for id in self.output.of_talk(id) {
             if let Some((Owner::Send(sending), begun)) = self.output.withdraw(id) {
-                if begun {
-                    talk.owed.push_back(self.an_answer());
+                if let (true, What::Send { command, .. }) = (begun, &sending.job.what) {
+                    talk.sent(command.clone(), self.an_answer(), sending.started.unwrap_or(now.moment));
                     talk.unanswered = true;
                 }
                 self.over(sending.job, now);
@@ -75,7 +75,9 @@ impl Conversation {
         let mut more_to_come = !talk.owed.is_empty();
         if let Some(framing) = self.rules.framing.clone() {
             while let Ok(Some(body)) = framing.take(&mut self.input) {
-                self.trace.note(now, format!("not fetched: {}", Shown(&body)));
+                if !self.is_elsewhere(&body, now) {
+                    self.trace.note(now, format!("not fetched: {}", Shown(&body)));
+                }
             }
             more_to_come |= !self.input.is_empty();
         }
@@ -97,10 +99,10 @@ impl Conversation {
             talk.owed.push_back(Owed::Anything);
         }
         if talk.owed.is_empty() {
-            if !self.input.is_empty() {
-                let rest = super::turns::taken(&mut self.input);
-                self.drop_late(rest, now);
+            while self.take_owed(&Owed::Anything, now).is_some() {
+                // All of it.
             }
+            self.drop_rest(now);
             if talk.started.is_some() {
                 self.settling = Some(now.moment + drain);
             }

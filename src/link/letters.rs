@@ -38,7 +38,7 @@ impl Conversation {
 
     fn take_in(&mut self, job: Job, now: Stamp) {
         if let Sink::Ticket(_) = &job.reply
-            && !matches!(job.what, What::Leave(_))
+            && !matches!(job.what, What::Leave(_) | What::Send { urgent: true, .. })
             && let Some(error) = self.background.take()
         {
             return self.give(job, Err(error), now.moment);

@@ -23,7 +23,7 @@ impl Conversation {
             Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
             Some(Current::Abort(aborting)) => next = next.min(aborting.until()),
             Some(Current::Control) => {}
-            None if self.debt.is_none() && self.has_somebody_to_ask() => next = next.min(self.quiet_at(now)),
+            None if self.waits_for_quiet() => next = next.min(self.quiet_at(now)),
             None => {}
         }
         if let Some(debt) = &self.debt
@@ -31,12 +31,21 @@ impl Conversation {
         {
             next = next.min(debt.until);
         }
-        next = next.min(self.output.next_deadline()).min(self.flights.next_deadline()).min(self.controls_deadline());
+        next = next
+            .min(self.output.next_deadline())
+            .min(self.flights.next_deadline(self.output.has_orphan()))
+            .min(self.controls_deadline());
         next = next.min(self.quiet_deadline()).min(self.keepalive_due());
         if self.output.front().is_some_and(|frame| !frame.is_begun() && !frame.urgent) && self.earliest(now) > now {
             next = next.min(self.earliest(now));
         }
         self.reads.iter().chain(&self.unasked.receives).fold(next, |next, waiting| next.min(waiting.ends()))
+    }
+
+    /// Whether somebody could begin, if only the line were quiet.
+    fn waits_for_quiet(&self) -> bool {
+        let is_held_up = !self.has_somebody_to_ask() || self.debt.is_some() || !self.flights.is_empty();
+        !is_held_up && if self.rules.ids.is_some() { self.next_to_fly().is_some() } else { !self.queue.is_empty() }
     }
 
     /// Ends what has waited long enough.
@@ -75,8 +84,10 @@ impl Conversation {
     /// What is owed has not come, as far as can be told.
     fn end_debt(&mut self, now: Stamp) {
         let Some(debt) = self.debt.take() else { return };
+        self.echoes.clear();
         if matches!(debt.owed.front(), Some(Owed::Anything)) {
             // Whatever it was, it is over when the line is quiet.
+            self.drop_rest(now);
             self.settling = Some(now.moment + self.rules.drain);
         } else {
             self.trace.note(now, "the owed reply did not come");

@@ -48,11 +48,18 @@ pub(super) struct Frame {
     pub(super) whole: usize,
     pub(super) owner: Owner,
     pub(super) urgent: bool,
+    /// What it is, whole, and what it says: for its echo, whoever has left meanwhile.
+    pub(super) said: Option<(Bytes, Bytes)>,
 }
 
 impl Frame {
     pub(super) fn new(bytes: Bytes, owner: Owner) -> Frame {
-        Frame { whole: bytes.len(), rest: bytes, owner, urgent: false }
+        Frame { whole: bytes.len(), rest: bytes, owner, urgent: false, said: None }
+    }
+
+    /// It says `command`, and may be echoed.
+    pub(super) fn saying(self, command: &Bytes) -> Frame {
+        Frame { said: Some((self.rest.clone(), command.clone())), ..self }
     }
 
     pub(super) fn is_begun(&self) -> bool {
@@ -105,6 +112,15 @@ impl Output {
             Owner::Send(sending) => Some(&**sending),
             _ => None,
         })
+    }
+
+    /// Sends of which nothing was written yet.
+    pub(super) fn not_begun(&mut self) -> impl Iterator<Item = &mut Sending> {
+        let sends = self.frames.iter_mut().filter_map(|frame| match &mut frame.owner {
+            Owner::Send(sending) => Some(&mut **sending),
+            _ => None,
+        });
+        sends.filter(|sending| sending.started.is_none())
     }
 
     /// Whether a frame is on its way out whose asker has left.

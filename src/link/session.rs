@@ -273,7 +273,11 @@ async fn close(
             };
             link.trace.note(now, format!("closed: {reason}"));
             actor.close_mailbox(now);
+            let holds_break = actor.conversation.holds_break();
             actor.conversation.end(&|about| LinkError::Closed { about, why: reason.to_owned() }, now);
+            if holds_break {
+                actor.end_break(deadline).await;
+            }
             if let (Closing::Forgotten | Closing::Exit, Some(park)) = (why, &link.config.park) {
                 let said = actor.last_words(park.clone(), deadline).await;
                 link.trace

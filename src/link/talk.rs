@@ -110,10 +110,10 @@ impl Talk {
             // An exchange that never wrote is owed nothing.
             _ if self.started.is_none() => None,
             What::Read(want) => Some(Owed::Bytes(want.clone())),
-            What::Receive { framing, pattern, .. } => framing.clone().or(link).map(|framing| match pattern {
-                Some(pattern) => Owed::Match(framing, pattern.clone()),
-                None => Owed::Message(framing),
-            }),
+            What::Receive { framing, pattern, accept } => {
+                let (until, accept) = (pattern.clone(), accept.clone());
+                framing.clone().or(link).map(|framing| Owed::Message { framing, until, accept })
+            }
             _ => None,
         };
         if let Some(owed) = owed {
@@ -259,13 +259,12 @@ impl Conversation {
     fn catch_up(&mut self, at: Stamp) -> bool {
         let Some(Current::Talk(talk)) = &mut self.current else { return false };
         if talk.unanswered
-            && let Some(owed) = talk.owed.front()
+            && let Some(owed) = talk.owed.front().cloned()
         {
-            let Some((late, whole)) = owed.take(&mut self.input) else { return false };
-            if whole {
+            let Some(whole) = self.take_owed(&owed, at) else { return false };
+            if let (true, Some(talk)) = (whole, self.talk_mut()) {
                 talk.owed.pop_front();
             }
-            self.drop_late(late, at);
             return true;
         }
         talk.unanswered = false;

@@ -16,7 +16,7 @@ use crate::clock::{Moment, Stamp};
 use crate::error::{Effect, LinkError, Shown};
 
 /// Even who waits for no time at all has his first byte written, if the line takes it.
-pub(super) const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
+const TO_BE_WRITTEN: Duration = Duration::from_millis(20);
 
 impl Conversation {
     /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
@@ -56,7 +56,7 @@ impl Conversation {
         if self.rules.ids.is_some() { self.next_to_fly() } else { self.queue.front().map(|job| job.id) }
     }
 
-    fn next_to_fly(&self) -> Option<u64> {
+    pub(super) fn next_to_fly(&self) -> Option<u64> {
         for job in self.queue.iter() {
             match &job.what {
                 What::Query(question) if question.id.is_some() => {
@@ -74,6 +74,11 @@ impl Conversation {
     /// When a command may be written at the earliest: a slow instrument wants a pause.
     pub(super) fn earliest(&self, now: Moment) -> Moment {
         if self.rules.pacing.gap.is_zero() { now } else { now.max(self.last_byte + self.rules.pacing.gap) }
+    }
+
+    /// When something that may take `limit` has waited for its first byte for too long, if the line does not move.
+    pub(super) fn begun_by(&self, limit: Duration, now: Moment) -> Moment {
+        self.earliest(now) + self.rules.pacing.char_delay + limit.max(TO_BE_WRITTEN)
     }
 
     /// When the line has been quiet for long enough to ask.
@@ -120,8 +125,8 @@ impl Conversation {
                 if let (Some(id), true) = (question.id.clone(), self.rules.ids.is_some()) {
                     return self.take_off(job, id, now);
                 }
-                self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)));
-                let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
+                self.output.push(Frame::new(question.frame.clone(), Owner::Query(job.id)).saying(&question.command));
+                let deadline = self.begun_by(job.limit, now.moment);
                 let asked = Asked { job, since: now.moment, started: None, written: false, deadline };
                 self.current = Some(Current::Query(Box::new(asked)));
             }
@@ -174,14 +179,16 @@ impl Conversation {
 
     /// Puts a frame on its way that nobody waits to be answered.
     pub(super) fn send(&mut self, job: Job, now: Stamp) {
-        let What::Send { frame, urgent, .. } = &job.what else { return };
-        let (frame, urgent) = (frame.clone(), *urgent);
-        let deadline = self.earliest(now.moment) + job.limit.max(TO_BE_WRITTEN);
+        let What::Send { frame, urgent, command, raw } = &job.what else { return };
+        let (frame, urgent, command) = (frame.clone(), *urgent, (!raw).then(|| command.clone()));
+        let deadline = self.begun_by(job.limit, now.moment);
         let sending = Owner::Send(Box::new(Sending { job, deadline, started: None }));
+        let frame = Frame::new(frame, sending);
+        let frame = command.iter().fold(frame, Frame::saying);
         if urgent {
-            self.output.push_urgent(Frame::new(frame, sending), now.moment);
+            self.output.push_urgent(frame, now.moment);
         } else {
-            self.output.push(Frame::new(frame, sending));
+            self.output.push(frame);
         }
     }
 
@@ -189,13 +196,13 @@ impl Conversation {
     pub(super) fn leave_query(&mut self, tell: impl FnOnce(&mut Conversation, Asked, Effect)) {
         let Some(Current::Query(asked)) = self.current.take() else { return };
         let What::Query(question) = &asked.job.what else { return };
-        let (framing, command) = (question.framing.clone(), question.command.clone());
+        let (owed_reply, command) = (Owed::reply_to(question), question.command.clone());
         let effect = match self.output.withdraw(asked.job.id) {
             Some((_, false)) => Effect::NeverStarted,
             begun => {
                 let until = asked.deadline + self.rules.drain;
                 let mut owed = VecDeque::from(self.owed_echoes());
-                owed.push_back(Owed::Message(framing));
+                owed.push_back(owed_reply);
                 self.debt = Some(Debt { owed, command: Some(command), until, unwritten: begun.is_some() });
                 Effect::Unconfirmed
             }
@@ -227,7 +234,7 @@ impl Conversation {
         drop(self.output.withdraw(asked.job.id));
         let What::Query(question) = &asked.job.what else { return };
         let Some(abort) = question.abort.clone() else { return };
-        let owed = VecDeque::from([Owed::Message(question.framing.clone())]);
+        let owed = VecDeque::from([Owed::reply_to(question)]);
         self.begin_abort(Aborting::of_query(*asked, abort, owed, told), now);
     }
 
@@ -282,7 +289,7 @@ impl Conversation {
 
     /// The answer to something that was sent.
     pub(super) fn an_answer(&self) -> Owed {
-        self.rules.framing.clone().map_or(Owed::Anything, Owed::Message)
+        self.rules.framing.clone().map_or(Owed::Anything, Owed::message)
     }
 
     /// A poll's reader has gone; a question of it that is still in flight is left.

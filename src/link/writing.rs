@@ -1,5 +1,7 @@
 //! What goes out: which frame is next, and what it means that so much of it went.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::conversation::{Conversation, Current};
@@ -42,9 +44,14 @@ impl Conversation {
                 }
             }
         }
-        match self.output.wrote(n).map(|frame| frame.owner) {
-            Some(Owner::Send(sending)) => self.sent(sending.job, sending.started, now),
-            Some(Owner::Query(id)) => {
+        let whole = self.output.wrote(n);
+        if !self.output.is_empty() {
+            self.line_moves(now.moment);
+        }
+        let Some(frame) = whole else { return };
+        match frame.owner {
+            Owner::Send(sending) => self.sent(sending.job, sending.started, now),
+            Owner::Query(id) => {
                 let asked = match &mut self.current {
                     Some(Current::Query(asked)) => Some(&mut **asked),
                     _ => self.flights.get_mut(id),
@@ -56,13 +63,17 @@ impl Conversation {
                     }
                 }
             }
-            Some(Owner::Abort) => self.abort_written(now),
-            Some(Owner::Resync) => {
+            Owner::Abort => self.abort_written(now),
+            Owner::Resync => {
                 if let Some(Current::Resync { written, .. }) = &mut self.current {
                     *written = true;
                 }
             }
-            Some(Owner::Nobody) => {
+            Owner::Nobody => {
+                if let Some((frame, command)) = &frame.said {
+                    self.expect_echo(frame, command);
+                }
+                self.flights.expect_late(now.moment + self.rules.drain);
                 if let Some(debt) = &mut self.debt
                     && debt.unwritten
                 {
@@ -70,7 +81,21 @@ impl Conversation {
                     debt.until = debt.until.max(now.moment + self.rules.drain);
                 }
             }
-            None => {}
+        }
+    }
+
+    /// Whoever waits for his first byte behind others has all his time still: his clock starts with it.
+    fn line_moves(&mut self, now: Moment) {
+        let in_no_time = self.begun_by(Duration::ZERO, now);
+        let waits = match &mut self.current {
+            Some(Current::Query(asked)) if asked.started.is_none() => Some(&mut **asked),
+            _ => None,
+        };
+        for asked in waits.into_iter().chain(self.flights.not_begun()) {
+            asked.deadline = asked.deadline.max(in_no_time + asked.job.limit);
+        }
+        for sending in self.output.not_begun() {
+            sending.deadline = sending.deadline.max(in_no_time + sending.job.limit);
         }
     }
 
