@@ -77,6 +77,8 @@ def serial(
     exclusive: bool = True,
     dtr: bool | None = None,
     rts: bool | None = None,
+    low_latency: bool = False,
+    rs485: Rs485 | None = None,
     framing: Framed | Framing,
     timeout: float = 5.0,
     name: str | None = None,
@@ -107,8 +109,9 @@ def serial(
     port: a path, a PortInfo, or `lt.Usb(...)`, which is looked for at every open. The settings have pyserial's names
     and meanings. exclusive: no other program may open it meanwhile. dtr, rts: the lines' levels; None: left as they
     are. low_latency: the driver hands over what has come at once (an FTDI adapter keeps it for up to 16 ms); False:
-    left as it is. rs485: the driver moves RTS on wires that are shared; None: left as it is. framing: how messages end: `lt.Lines(...)`, or the terminator alone; None: raw bytes. timeout: seconds for an
-    exchange, from its first byte. name: for errors and logs; None: the port's.
+    left as it is. rs485: the driver moves RTS on wires that are shared; None: left as it is. framing: how messages end:
+    `lt.Lines(...)`, or the terminator alone; None: raw bytes. timeout: seconds for an exchange, from its first byte.
+    name: for errors and logs; None: the port's.
 
     Raises TypeError or ValueError for bad arguments. On a pseudo-terminal, which has no parity, no 7-bit mode and
     nothing to be hurried, those are left out, with a warning in the log when it is opened; rs485 never is.
@@ -221,6 +224,9 @@ def tcp(
     framing: Framed | Framing,
     timeout: float = 5.0,
     connect_timeout: float = 10.0,
+    nodelay: bool = True,
+    tcp_keepalive: float | None = 30.0,
+    tls: Tls | bool | None = None,
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[Any]: ...
