@@ -5,6 +5,8 @@
 
 #[path = "transport/control.rs"]
 mod control;
+#[path = "transport/identity.rs"]
+mod identity;
 #[path = "transport/rfc2217.rs"]
 mod rfc2217;
 #[path = "transport/rfc2217_controls.rs"]
@@ -15,6 +17,10 @@ mod serial;
 mod tcp;
 #[path = "transport/telnet.rs"]
 mod telnet;
+#[path = "transport/tls.rs"]
+mod tls;
+#[path = "transport/trust.rs"]
+mod trust;
 
 use std::future::poll_fn;
 use std::io;

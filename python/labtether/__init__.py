@@ -48,6 +48,7 @@ from labtether._framing import (
 )
 from labtether._handle import Handle
 from labtether._lifecycle import lifecycle
+from labtether._line_settings import Rs485, Tls
 from labtether._link import Link
 from labtether._nursery import Nursery, open_nursery
 from labtether._open import ports, serial, tcp
@@ -117,6 +118,7 @@ __all__ = [
     "Reading",
     "Reconnect",
     "Resync",
+    "Rs485",
     "ScopeClosed",
     "Semaphore",
     "Sender",
@@ -125,6 +127,7 @@ __all__ = [
     "Sum8",
     "Sum16",
     "Taking",
+    "Tls",
     "TraceEvent",
     "Tree",
     "Unsupported",

@@ -355,9 +355,19 @@ def serial_link(
     exclusive: bool,
     dtr: bool | None,
     rts: bool | None,
+    low_latency: bool,
+    rs485: tuple[bool, bool, int, int, bool] | None,
     options: dict[str, Any],
 ) -> Wire: ...
-def tcp_link(host: str, port: int, connect_timeout: float, options: dict[str, Any]) -> Wire: ...
+def tcp_link(
+    host: str,
+    port: int,
+    connect_timeout: float,
+    nodelay: bool,
+    keepalive: float | None,
+    tls: tuple[tuple[str, bytes] | None, tuple[str, bytes] | None, tuple[str, bytes] | None, bool, str] | None,
+    options: dict[str, Any],
+) -> Wire: ...
 def rfc2217_link(
     host: str,
     port: int,

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from labtether import _core
 from labtether._checks import check_name
 from labtether._framing import FramingLike
+from labtether._line_settings import Rs485
 from labtether._link import Link
 from labtether._open import serial, tcp
 from labtether._options import common_options
@@ -51,11 +52,18 @@ _SERIAL_SETTINGS: dict[str, Any] = {
     "exclusive": bool,
     "dtr": bool,
     "rts": bool,
+    "low_latency": bool,
+    "rs485": bool,
 }
+# Seconds, or "none".
+_SILENCE = "silence"
+_TCP_SETTINGS: dict[str, Any] = {"connect_timeout": float, "nodelay": bool, "tcp_keepalive": _SILENCE, "tls": bool}
+# What only a driver of this machine knows.
+_LOCAL = ("exclusive", "low_latency", "rs485")
 _SCHEME_SETTINGS: dict[str, dict[str, Any]] = {
     "serial": _SERIAL_SETTINGS,
-    "tcp": {"connect_timeout": float},
-    "rfc2217": {name: kind for name, kind in _SERIAL_SETTINGS.items() if name != "exclusive"}
+    "tcp": _TCP_SETTINGS,
+    "rfc2217": {name: kind for name, kind in _SERIAL_SETTINGS.items() if name not in _LOCAL}
     | {"connect_timeout": float},
 }
 _ANY_SETTINGS: dict[str, Any] = {
@@ -93,6 +101,8 @@ def link(url: str, **options: Any) -> Link[Any]:
         if name not in known:
             raise ValueError(f"a {parts.scheme}:// url has no setting {name!r}; there are {', '.join(sorted(known))}")
         settings[name] = _setting(known[name], name, text)
+    if "rs485" in settings:
+        settings["rs485"] = Rs485() if settings["rs485"] else None
     settings.update(options)
     match parts.scheme:
         case "serial":
@@ -131,6 +141,10 @@ def _setting(kind: Any, name: str, text: str) -> Any:
         if text.lower() not in _FLAGS:
             raise ValueError(f"{name} is true or false, not {text!r}")
         return _FLAGS[text.lower()]
+    if kind is _SILENCE:
+        if text.lower() == "none":
+            return None
+        kind = float
     try:
         return kind(text)
     except ValueError:

@@ -8,6 +8,7 @@ use super::values::span;
 use super::wire::Wire;
 use crate::link::opener::{Rfc2217Server, TcpServer};
 use crate::transport::serial::SerialSettings;
+use crate::transport::tcp::TcpSettings;
 
 /// A closed link to a serial port behind an RFC 2217 server.
 #[pyfunction]
@@ -32,6 +33,6 @@ pub(super) fn rfc2217_link(
     let unlike_a_port = SerialSettings::default();
     let settings =
         SerialSettings { baudrate, bytesize, parity, stopbits, xonxoff, rtscts, dsrdtr, dtr, rts, ..unlike_a_port };
-    let server = TcpServer { host, port, connect_timeout: span(connect_timeout)? };
+    let server = TcpServer { host, port, connect_timeout: span(connect_timeout)?, settings: TcpSettings::default() };
     Ok(Wire::new(common(Box::new(Rfc2217Server { server, settings }), options)?))
 }

@@ -1,5 +1,5 @@
 //! A serial port as a byte pipe, on tokio-serial. What its settings mean to the system is in `serial/line.rs`, why it did not open in
-//! `serial/explain.rs`, how breaks, lines and other settings are done in `serial/errand.rs`. Nobody waits for bytes here: no timeouts, no messages.
+//! `serial/explain.rs`, what only some drivers can in `serial/extras.rs`, how breaks, lines and other settings are done in `serial/errand.rs`. Nobody waits for bytes here: no timeouts, no messages.
 //!
 //! # Invariants
 //! 1. Neither flushed nor shut down: both wait, on the runtime's thread, for as long as the line is held.
@@ -9,6 +9,7 @@
 
 mod errand;
 mod explain;
+mod extras;
 mod line;
 
 use std::fs;
@@ -51,6 +52,8 @@ pub enum StopBits {
     Two,
 }
 
+pub use crate::descriptor::ioctl::Rs485;
+
 /// How a serial port is set, in pyserial's words.
 #[derive(Clone, Debug)]
 pub struct SerialSettings {
@@ -74,6 +77,10 @@ pub struct SerialSettings {
     pub dtr: Option<bool>,
     /// The line RTS after opening; `None` leaves it as it is.
     pub rts: Option<bool>,
+    /// The driver hands over what has come at once; false leaves it as it is.
+    pub low_latency: bool,
+    /// The driver moves RTS, for a line that is shared; `None` leaves it as it is.
+    pub rs485: Option<Rs485>,
 }
 
 impl Default for SerialSettings {
@@ -90,6 +97,8 @@ impl Default for SerialSettings {
             exclusive: true,
             dtr: None,
             rts: None,
+            low_latency: false,
+            rs485: None,
         }
     }
 }
@@ -118,7 +127,7 @@ pub fn open_serial(
     }
     let device = found.rdev();
     let pseudo = line::is_pseudo_terminal(path, device);
-    let (settings, notices) = if pseudo { without_uart(settings) } else { with_uart(settings)? };
+    let (settings, notices) = if pseudo { without_uart(settings)? } else { with_uart(settings)? };
     let opened = {
         let _inside = runtime.enter();
         SerialStream::open(&line::builder(path, &settings, pseudo))
@@ -126,20 +135,23 @@ pub fn open_serial(
     let stream = opened.map_err(|error| explain::refusal(path, settings.exclusive, &error))?;
     let mut serial = Serial::new(stream, settings, pseudo, aside);
     line::apply(of_serial(&serial.stream), &Change::to(&serial.settings), line::Speed::Set)?;
+    extras::ask(of_serial(&serial.stream), &serial.settings)?;
     serial.set_lines()?;
     let port = fs::canonicalize(path).map_or_else(|_| path.to_owned(), |path| path.to_string_lossy().into_owned());
     Ok(Opened { pipe: Box::new(serial), port, device: Some(device), notices })
 }
 
 /// The settings for a pseudo-terminal, and in words what it cannot take.
-fn without_uart(settings: &SerialSettings) -> (SerialSettings, Vec<String>) {
+fn without_uart(settings: &SerialSettings) -> Result<(SerialSettings, Vec<String>), OpenError> {
+    let needless = extras::without_driver(settings)?;
     let (left, mut notices) = line::without_uart(&Change::to(settings));
     for (given, setting) in [(settings.dtr.is_some(), "dtr"), (settings.rts.is_some(), "rts")] {
         if given {
             notices.push(format!("{setting} is left out: a pseudo-terminal has no modem lines"));
         }
     }
-    (SerialSettings { dtr: None, rts: None, ..left.of(settings) }, notices)
+    notices.extend(needless);
+    Ok((SerialSettings { dtr: None, rts: None, low_latency: false, ..left.of(settings) }, notices))
 }
 
 fn with_uart(settings: &SerialSettings) -> Result<(SerialSettings, Vec<String>), OpenError> {
