@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from labtether import _core
 from labtether._checks import check_count, check_name, check_seconds, check_settings
-from labtether._framing import FramingLike, Lines
+from labtether._framing import Framed, Framing, FramingLike, Lines
 from labtether._link import Link
 from labtether._open import _unusual
 from labtether._options import DEFAULT_FRAMING, LinkOptions, common_options
@@ -55,6 +55,26 @@ def rfc2217(
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[bytes]: ...
+@overload
+def rfc2217(
+    host: str,
+    port: int,
+    baudrate: int = 9600,
+    *,
+    bytesize: int = 8,
+    parity: str = "N",
+    stopbits: float = 1,
+    xonxoff: bool = False,
+    rtscts: bool = False,
+    dsrdtr: bool = False,
+    dtr: bool | None = None,
+    rts: bool | None = None,
+    framing: Framed | Framing,
+    timeout: float = 5.0,
+    connect_timeout: float = 10.0,
+    name: str | None = None,
+    **options: Unpack[LinkOptions],
+) -> Link[Any]: ...
 def rfc2217(
     host: str,
     port: int,

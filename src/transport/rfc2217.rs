@@ -288,10 +288,15 @@ impl Transport for Remote {
         }
     }
 
-    fn close(mut self: Box<Self>) {
-        if self.held.is_owed() {
+    fn abandon_control(&mut self) {
+        if self.doing.take() == Some(Control::Break(true)) {
             self.hold(false);
         }
+        self.say_now();
+    }
+
+    fn close(mut self: Box<Self>) {
+        self.abandon_control();
         self.say_now();
         self.inner.close();
     }

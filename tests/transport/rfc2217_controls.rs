@@ -43,7 +43,7 @@ async fn a_line_is_set_when_the_server_has_said_so() {
 async fn a_late_answer_is_not_the_answer_to_the_next_question() {
     let (mut pipe, mut far) = session(4096).await;
     assert!(waits(&mut pipe, &dtr(true)));
-    // Given up; then the other.
+    pipe.abandon_control();
     assert!(waits(&mut pipe, &dtr(false)));
     far.say_command(105, &[8]).await;
     assert!(waits(&mut pipe, &dtr(false)));
@@ -54,12 +54,14 @@ async fn a_late_answer_is_not_the_answer_to_the_next_question() {
     assert!(far.is_quiet(), "asked twice");
     // The first is never answered: the answer to the second is not mistaken for that.
     assert!(waits(&mut pipe, &dtr(true)));
+    pipe.abandon_control();
     assert!(waits(&mut pipe, &dtr(false)));
     far.say_command(105, &[9]).await;
     assert_eq!(control(&mut pipe, dtr(false)).await.unwrap(), done());
     // A server that never answers is not remembered for ever.
     for n in 0..20 {
         assert!(waits(&mut pipe, &dtr(n % 2 == 0)));
+        pipe.abandon_control();
     }
 }
 
@@ -95,8 +97,7 @@ async fn a_break_begins_and_ends_when_the_server_says_so() {
 async fn a_break_that_was_given_up_does_not_hold_the_line() {
     let (mut pipe, mut far) = session(4096).await;
     assert!(waits(&mut pipe, &Control::Break(true)));
-    assert_eq!(control(&mut pipe, Control::ReadLines).await.unwrap(), Controlled::Lines(ModemLines::default()));
-    assert!(is_quiet(&mut pipe));
+    pipe.abandon_control();
     assert_eq!((far.hear_command(5).await, far.hear_command(5).await), (vec![5], vec![6]));
     let (mut pipe, mut far) = session(4096).await;
     assert!(waits(&mut pipe, &Control::Break(true)));

@@ -13,10 +13,6 @@ impl Remote {
         if !self.is_active() {
             return unsupported(format!("{}: the server no longer speaks RFC 2217", control.word()));
         }
-        if !matches!(control, Control::Break(_)) && self.held.is_owed() {
-            // Nobody waits for this break any more; it must not hold the line for ever.
-            self.hold(false);
-        }
         match control {
             Control::Break(on) => self.hold(*on),
             Control::SetLines { dtr, rts } => self.set_lines(*dtr, *rts),

@@ -14,16 +14,7 @@ pub fn check(settings: &SerialSettings) -> Result<(), OpenError> {
 }
 
 pub(super) fn port_settings(settings: &SerialSettings) -> Result<PortSettings, String> {
-    let change = Change {
-        baudrate: Some(settings.baudrate),
-        bytesize: Some(settings.bytesize),
-        parity: Some(settings.parity),
-        stopbits: Some(settings.stopbits),
-        xonxoff: Some(settings.xonxoff),
-        rtscts: Some(settings.rtscts),
-        dsrdtr: Some(settings.dsrdtr),
-    };
-    changed(PortSettings::default(), &change)
+    changed(PortSettings::default(), &Change::to(settings))
 }
 
 /// `before` with `change`; or why there is no such thing.
