@@ -222,7 +222,7 @@ class Asking(Line[M]):
                     return reply
                 beat = max(beat + pace, time.monotonic())
                 if beat < end:
-                    await sleep(beat - time.monotonic())
+                    await sleep(max(0.0, beat - time.monotonic()))
                     if time.monotonic() < end:
                         continue
             raise LinkTimeout(

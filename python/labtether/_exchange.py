@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -311,12 +311,13 @@ class Exchange(Generic[M]):
         """Send raw bytes, without framing."""
         await self.send(Raw(bytes(data)), timeout=timeout)
 
-    def __aiter__(self) -> AsyncIterator[M]:
-        return self._parts()
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _parts(self) -> AsyncIterator[M]:
-        while True:
-            yield await self.receive()
+    async def __anext__(self) -> M:
+        # There is always another part, or a timeout: the body leaves the loop when it has what it wants.
+        part: M = await self.receive()
+        return part
 
     def _within(self, timeout: float | None) -> float:
         given = check_seconds(timeout, "timeout")
