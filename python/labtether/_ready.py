@@ -30,8 +30,8 @@ class Readying:
         if link is None:
             return
         face, raised = link._face_for_readying(), list[BaseException]()
-        # A thread that Python made: one of Rust's that asks who it is stays in Python's list of threads for ever. For the
-        # same reason it is not joined.
+        # A thread that Python made: one of Rust's that asks who it is stays in Python's list of threads for ever. For
+        # the same reason it is not joined.
         over = threading.Event()
 
         def run() -> None:
