@@ -14,6 +14,7 @@ use labtether::transport::Aside;
 use labtether::transport::control::{Change, Control, ControlError, Controlled};
 use labtether::transport::pty::Pty;
 use labtether::transport::serial::{Parity, SerialSettings, StopBits, open_serial};
+use rustix::io::ioctl_fionread;
 use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::runtime::Handle;
 
@@ -131,6 +132,13 @@ async fn only_what_is_given_changes_and_what_has_come_stays() {
     tcsetattr(&bench.look, OptionalActions::Now, &modes).unwrap();
 
     write(&mut bench.instrument, b"12.5 g\r\n").await;
+    // Until it is where a flush would find it.
+    soon(async {
+        while ioctl_fionread(&bench.look).unwrap() < 8 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     // No table has this speed.
     let change = Change { baudrate: Some(250_000), ..Change::default() };
     assert_eq!(done(bench.control(configure(change)).await), Vec::<String>::new());

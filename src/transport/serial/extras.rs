@@ -24,14 +24,21 @@ pub(super) fn without_driver(settings: &SerialSettings) -> Result<Option<String>
 /// Asks the driver for what was wished.
 pub(super) fn ask(port: BorrowedFd<'_>, settings: &SerialSettings) -> Result<(), OpenError> {
     if settings.low_latency {
-        match set_low_latency(port) {
-            Ok(true) => {}
-            Ok(false) => return Err(not_taken("low_latency=True", None)),
-            Err(errno) => return Err(not_taken("low_latency=True", Some(errno))),
-        }
+        hurried(set_low_latency(port))?;
     }
-    let Some(wanted) = settings.rs485 else { return Ok(()) };
-    match set_rs485(port, wanted) {
+    settings.rs485.map_or(Ok(()), |wanted| shared(wanted, set_rs485(port, wanted)))
+}
+
+fn hurried(answer: Result<bool, Errno>) -> Result<(), OpenError> {
+    match answer {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_taken("low_latency=True", None)),
+        Err(errno) => Err(not_taken("low_latency=True", Some(errno))),
+    }
+}
+
+fn shared(wanted: Rs485, answer: Result<Option<Rs485>, Errno>) -> Result<(), OpenError> {
+    match answer {
         Ok(Some(made)) if made == wanted => Ok(()),
         Ok(Some(made)) => Err(not_taken(&unlike(wanted, made), None)),
         Ok(None) => Err(not_taken("rs485", None)),
@@ -93,10 +100,13 @@ mod tests {
     fn what_a_driver_leaves_out_is_named() {
         let wanted = Rs485 { before_send: 250, loopback: true, ..PLAIN };
         // Linux allows at most 100 ms.
-        assert_eq!(
-            unlike(wanted, Rs485 { before_send: 100, ..PLAIN }),
-            "rs485 with delay_before_send=0.25, loopback=True"
-        );
+        let less = Rs485 { before_send: 100, ..PLAIN };
+        let why = |answer| shared(wanted, answer).unwrap_err().why;
+        assert_eq!(why(Ok(Some(less))), "rs485 with delay_before_send=0.25, loopback=True: the driver did not take it");
+        assert_eq!(why(Ok(None)), "rs485: the driver did not take it");
+        shared(wanted, Ok(Some(wanted))).unwrap();
+        hurried(Ok(true)).unwrap();
+        assert_eq!(hurried(Ok(false)).unwrap_err().why, "low_latency=True: the driver did not take it");
         assert!(not_taken("rs485", Some(Errno::PERM)).why.starts_with("rs485: the driver refuses it: "));
     }
 }

@@ -327,6 +327,26 @@ mod tests {
     }
 
     #[test]
+    fn what_would_have_taken_is_taken_back_with_what_did_not() {
+        let (_master, slave) = terminal();
+        let look = || {
+            let modes = tcgetattr(&slave).unwrap();
+            (modes.control_modes, modes.input_modes, modes.output_speed())
+        };
+        let before = look();
+        let change = Change {
+            baudrate: Some(19_200),
+            parity: Some(Parity::Even),
+            stopbits: Some(StopBits::Two),
+            xonxoff: Some(true),
+            ..Change::default()
+        };
+        let error = apply(slave.as_fd(), &change, Speed::ToSet).unwrap_err();
+        assert_eq!(error.why, "parity='E': the device did not take it");
+        assert_eq!(look(), before);
+    }
+
+    #[test]
     fn what_took_reads_back() {
         let (_master, slave) = terminal();
         let both = SerialSettings { xonxoff: true, rtscts: true, stopbits: StopBits::Two, ..SerialSettings::default() };
