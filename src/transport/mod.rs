@@ -2,12 +2,14 @@
 
 pub mod control;
 pub mod memory;
+pub mod packets;
 pub mod ports;
 pub mod pty;
 pub mod rfc2217;
 pub mod serial;
 pub mod tcp;
 pub mod unplugged;
+pub mod usb;
 
 use std::io;
 use std::os::fd::AsFd;
