@@ -54,6 +54,7 @@ from labtether._nursery import Nursery, open_nursery
 from labtether._open import ports, serial, tcp
 from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
+from labtether._packets import Packets
 from labtether._race import gather, outcomes, race
 from labtether._remote import rfc2217
 from labtether._rules import Abort, Break, ById, Check, KeepAlive, Reconnect
@@ -64,6 +65,7 @@ from labtether._time import pause, sleep, sleep_until
 from labtether._tree import Tree
 from labtether._until_done import until_done
 from labtether._url import link
+from labtether._usb import usb
 from labtether._values import ModemLines, PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
 
 __all__ = [
@@ -113,6 +115,7 @@ __all__ = [
     "Ok",
     "OpenFailed",
     "Outcome",
+    "Packets",
     "PortInfo",
     "Raw",
     "Reading",
@@ -154,4 +157,5 @@ __all__ = [
     "sleep_until",
     "tcp",
     "until_done",
+    "usb",
 ]

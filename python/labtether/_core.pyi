@@ -5,17 +5,13 @@ from typing import Any, Final, Self, final
 from labtether._errors import LinkError
 from labtether._ports import Wake
 
-# fmt: off
-__all__ = [
-    "CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Framing", "Living", "More",
-    "Operation", "Pattern", "Places", "Port", "Sender", "Simulation", "Stream", "Supervisor", "Taking",
-    "Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork", "block_on",
-    "census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires",
-    "loop_closed", "next_errand", "next_log_record", "no_op", "panics", "rfc2217_link", "runs_a_loop",
-    "serial_link", "shut_down", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link",
-    "who",
-]
-# fmt: on
+__all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Framing", "Living", "More"]
+__all__ += ["Operation", "Pattern", "Places", "Port", "Sender", "Simulation", "Stream", "Supervisor", "Taking"]
+__all__ += ["Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork", "block_on"]
+__all__ += ["census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires"]
+__all__ += ["loop_closed", "next_errand", "next_log_record", "no_op", "panics", "rfc2217_link", "runs_a_loop"]
+__all__ += ["serial_link", "shut_down", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link"]
+__all__ += ["usb_link", "who"]
 
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]
@@ -93,6 +89,8 @@ class Framing:
     def ieee_block(terminator: bytes, max_length: int) -> Framing: ...
     @staticmethod
     def modbus_rtu() -> Framing: ...
+    @staticmethod
+    def packets() -> Framing: ...
     @staticmethod
     def until_quiet(seconds: float, max_length: int, sum: _Sum) -> Framing: ...
     @staticmethod
@@ -343,6 +341,13 @@ def rfc2217_link(
     rts: bool | None,
     options: dict[str, Any],
 ) -> Wire: ...
+def usb_link(
+    device: tuple[int, int, str | None, int],
+    endpoints: tuple[int | None, int | None],
+    transfer_size: int,
+    zero_packet: bool,
+    options: dict[str, Any],
+) -> Wire: ...
 def simulated_link(instrument: str, options: dict[str, Any]) -> Wire: ...
 def sleep(seconds: float) -> Operation: ...
 def sleep_until(epoch: float) -> Operation: ...
@@ -356,18 +361,7 @@ def is_blocking() -> bool: ...
 def runs_a_loop() -> bool: ...
 def block_on(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any: ...
 def list_ports() -> list[
-    tuple[
-        str,
-        str,
-        str,
-        int | None,
-        int | None,
-        str | None,
-        str | None,
-        str | None,
-        int | None,
-        str | None,
-    ]
+    tuple[str, str, str, int | None, int | None, str | None, str | None, str | None, int | None, str | None]
 ]: ...
 def start() -> None: ...
 def shut_down() -> list[str]: ...

@@ -13,7 +13,7 @@ use crate::framing::catalogue::{self, Crc};
 use crate::framing::checksum::{Checksum, Covers, Function, Order, Place, Style};
 use crate::framing::oracle::Inquiry;
 use crate::framing::{
-    BadFraming, Enclosed, Fixed, Framing, IeeeBlock, LengthPrefixed, Lines, ModbusRtu, Own, Stuffed, Stuffing,
+    BadFraming, Enclosed, Fixed, Framing, IeeeBlock, LengthPrefixed, Lines, ModbusRtu, Own, Packets, Stuffed, Stuffing,
     UntilQuiet,
 };
 
@@ -129,6 +129,12 @@ impl PyFraming {
     #[staticmethod]
     fn modbus_rtu() -> PyResult<PyFraming> {
         framed(ModbusRtu::new(), None)
+    }
+
+    /// Packets of a pipe that has them.
+    #[staticmethod]
+    fn packets() -> PyResult<PyFraming> {
+        framed(Ok(Packets), None)
     }
 
     /// Messages that end with silence.

@@ -25,6 +25,7 @@ mod sleep;
 mod stream;
 mod supervisor;
 mod turns;
+mod usb;
 mod values;
 mod whose;
 mod wire;
@@ -69,6 +70,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(open::serial_link, module)?)?;
     module.add_function(wrap_pyfunction!(open::tcp_link, module)?)?;
     module.add_function(wrap_pyfunction!(remote::rfc2217_link, module)?)?;
+    module.add_function(wrap_pyfunction!(usb::usb_link, module)?)?;
     module.add_function(wrap_pyfunction!(open::simulated_link, module)?)?;
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
     module.add_function(wrap_pyfunction!(framing::crc_names, module)?)?;

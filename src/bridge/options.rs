@@ -14,6 +14,7 @@ use super::clerk;
 use super::errors::bad_message;
 use super::framing::PyFraming;
 use super::values::{PyPattern, span};
+use crate::framing::Framing;
 use crate::framing::oracle::Inquiry;
 use crate::lifecycle::{engine, log};
 use crate::link::Config;
@@ -47,6 +48,9 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
     }
     let framing: Option<Py<PyFraming>> = get(options, "framing")?;
     let framing = framing.map(|framing| framing.get().fresh());
+    if framing.as_ref().is_some_and(Framing::wants_packets) && !opener.keeps_packets() {
+        return Err(PyValueError::new_err("Packets are for links that have packets: lt.usb"));
+    }
     let framed = |body: &[u8], raw: bool| -> PyResult<Bytes> {
         match &framing {
             Some(framing) if !raw => framing.encode(body).map_err(|error| bad_message(options.py(), &error)),

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod memory;
+pub mod packets;
 pub mod ports;
 pub mod pty;
 pub mod rfc2217;
@@ -9,6 +10,7 @@ pub mod serial;
 pub mod tcp;
 pub mod tls;
 pub mod unplugged;
+pub mod usb;
 
 use std::io;
 use std::os::fd::AsFd;

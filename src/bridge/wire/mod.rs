@@ -134,6 +134,11 @@ impl Wire {
     fn framing(&self, given: Option<&Bound<'_, PyFraming>>) -> PyResult<crate::framing::Framing> {
         if let Some(framing) = given {
             let fresh = framing.get().fresh();
+            if fresh.wants_packets() != self.link().config.opener.keeps_packets() {
+                return Err(PyValueError::new_err(
+                    "on a link with framing=Packets() every reply is a packet, and on others none is: no framing= changes that",
+                ));
+            }
             clerk::needed(framing.py(), Some(&fresh))?;
             return Ok(fresh);
         }

@@ -3,6 +3,7 @@
 mod rfc2217;
 mod serial;
 mod tcp;
+mod usb;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use crate::transport::{Aside, Opened};
 pub use rfc2217::Rfc2217Server;
 pub use serial::{PortName, SerialPort};
 pub use tcp::TcpServer;
+pub use usb::UsbDevice;
 
 /// A future that can be stored.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -51,6 +53,11 @@ pub trait Opener: Send + Sync {
 
     /// How long opening may take.
     fn limit(&self) -> Duration;
+
+    /// Whether what comes through its pipes is marked where packets begin, as `Framing::Packets` wants it.
+    fn keeps_packets(&self) -> bool {
+        false
+    }
 }
 
 /// One attempt to open a link.
