@@ -254,6 +254,19 @@ async fn a_frame_that_is_stuck_is_cut_for_the_abort() {
 }
 
 #[tokio::test]
+async fn an_abort_is_given_its_time_from_its_last_byte_on() {
+    let mut rig = Rig::with(4, Some(lines()), |_| {}).await;
+    let mut ticket = rig.ask(stoppable("MOVE 1234", Some("^HALTED")), SOON);
+    rig.bench.pause(ms(1)).await;
+    let began = rig.clock().now();
+    ticket.cancel();
+    rig.bench.pause(ms(500)).await;
+    assert_eq!(rig.bench.hear().await, "HALT");
+    assert_eq!(effect(wait(&mut ticket).await), Effect::Unconfirmed);
+    assert_eq!(rig.clock().now().since(began), ms(2500));
+}
+
+#[tokio::test]
 async fn an_abort_that_the_line_does_not_take_is_given_up_and_never_follows() {
     let mut rig = Rig::with(1, Some(lines()), |_| {}).await;
     let mut ticket = rig.ask(stoppable("MOVE", Some("^HALTED")), SOON);

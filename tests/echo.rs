@@ -195,6 +195,25 @@ async fn who_leaves_in_the_middle_of_a_frame_leaves_its_echo_to_be_dropped_too()
 }
 
 #[tokio::test]
+async fn a_send_that_passes_what_is_owed_is_echoed_after_it() {
+    for echo in KINDS {
+        let mut rig = open(echo).await;
+        let mut left = rig.query("MOVE", SOON);
+        assert_eq!(cancelled(&mut left).await, Effect::Unconfirmed);
+        wait(&mut rig.ask(send("NOTE", false), SOON)).await.unwrap();
+        let mut next = rig.query("NEXT", SOON);
+        echoes(&mut rig, "MOVE").await;
+        echoes(&mut rig, "NOTE").await;
+        rig.bench.hears_nothing(ms(100)).await;
+        rig.bench.say("moved\n").await;
+        echoes(&mut rig, "NEXT").await;
+        rig.bench.say("next\n").await;
+        assert_eq!(text(wait(&mut next).await.unwrap()), "next");
+        is_in_step(&mut rig).await;
+    }
+}
+
+#[tokio::test]
 async fn a_send_that_is_left_in_the_middle_is_echoed_all_the_same() {
     for echo in KINDS {
         let mut rig = with(4, echo, |_| {}).await;
@@ -223,6 +242,19 @@ async fn an_abort_is_echoed_and_so_is_what_it_stops() {
         assert!(is_pending(&mut asked), "neither is a reply");
         rig.bench.say("HALTED\n").await;
         assert_eq!(effect(wait(&mut asked).await), Effect::Halted);
+        is_in_step(&mut rig).await;
+    }
+}
+
+#[tokio::test]
+async fn the_echo_of_an_abort_that_nobody_heard_is_not_waited_for_any_more() {
+    for echo in KINDS {
+        let mut rig = open(echo).await;
+        let mut asked = rig.ask(stoppable("MOVE", Some("^HALTED")), SOON);
+        assert_eq!(cancelled(&mut asked).await, Effect::Unconfirmed);
+        for command in ["MOVE", "HALT"] {
+            assert_eq!(rig.bench.hear().await, command);
+        }
         is_in_step(&mut rig).await;
     }
 }

@@ -207,12 +207,12 @@ impl Conversation {
         self.output.forget_abort();
         self.echoes.clear();
         if !confirmed {
-            self.owe_anything(now.moment + self.rules.drain);
+            self.owe_anything(self.rules.drain, now.moment);
         } else if aborting.owed.is_empty() {
             self.settling = Some(now.moment + self.rules.drain);
         } else {
             // A reply may have been on its way when the abort was answered, and it is nobody's message.
-            self.owe_anything(now.moment + self.rules.settle);
+            self.owe_anything(self.rules.settle, now.moment);
         }
         if let Some(job) = aborting.job {
             match aborting.told {

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::conversation::{Conversation, Current};
-use super::job::{Job, What};
+use super::job::{Job, Sink, What};
 use super::output::{Frame, Owner};
 use crate::clock::{Moment, Stamp};
 use crate::error::LinkError;
@@ -86,7 +86,9 @@ impl Conversation {
             let about = Box::new(self.evidence(None, None, bytes::Bytes::new(), now.moment));
             let error = || LinkError::Lost { about: about.clone(), cause: cause.clone() };
             self.unasked.tell(error);
-            self.polls.tell(error);
+            // What they would have asked nobody wants to know any more.
+            let ended = self.polls.tell(error);
+            self.queue.discard(|job| matches!(&job.reply, Sink::Poll(id) if ended.contains(id)));
         }
         self.show();
     }

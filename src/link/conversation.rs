@@ -61,6 +61,8 @@ pub(super) struct Debt {
     pub(super) owed: VecDeque<Owed>,
     pub(super) command: Option<Bytes>,
     pub(super) until: Moment,
+    /// Where it is over when the line is quiet: when it is over if the line is not.
+    pub(super) at_most: Moment,
     /// The query whose frame is still on its way out.
     pub(super) unwritten: bool,
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::conversation::{Conversation, Current, Owed};
+use super::conversation::{Conversation, Current};
 use super::job::What;
 use super::rules;
 use crate::clock::Stamp;
@@ -17,6 +17,8 @@ pub(super) struct Echo {
     /// How many of them are the command; an instrument may repeat it without what ends it.
     command: usize,
     line: bool,
+    /// Whoever wrote it has left: it is a part of what is owed, and no longer awaited than that.
+    is_owed: bool,
 }
 
 enum Found {
@@ -34,7 +36,20 @@ impl Conversation {
             rules::Echo::Line => (command.clone(), true),
         };
         let command = if expected.starts_with(command) { command.len() } else { expected.len() };
-        self.echoes.push_back(Echo { expected, command, line });
+        self.echoes.push_back(Echo { expected, command, line, is_owed: false });
+    }
+
+    /// The same for a frame whose asker has left.
+    pub(super) fn owe_echo(&mut self, frame: &Bytes, command: &Bytes) {
+        self.expect_echo(frame, command);
+        if let (Some(echo), true) = (self.echoes.back_mut(), self.debt.is_some()) {
+            echo.is_owed = true;
+        }
+    }
+
+    /// What was owed is not waited for any more.
+    pub(super) fn forget_owed_echoes(&mut self) {
+        self.echoes.retain(|echo| !echo.is_owed);
     }
 
     /// Takes the next echo out. Returns whether more could be done.
@@ -103,7 +118,7 @@ impl Conversation {
         match self.current.take() {
             Some(Current::Query(asked)) => {
                 let about = self.about(&asked.job, asked.started, at.moment);
-                self.owe_anything(at.moment + self.rules.drain);
+                self.owe_anything(self.rules.drain, at.moment);
                 self.give(asked.job, Err(LinkError::Frame { about, why, cause: None }), at.moment);
                 self.restore_stale();
             }
@@ -121,13 +136,10 @@ impl Conversation {
     }
 
     /// Echoes that have not come are owed, before anything else is.
-    pub(super) fn owed_echoes(&mut self) -> Vec<Owed> {
-        let framing = self.rules.framing.clone();
-        let owed = |echo: Echo| match (echo.line, &framing) {
-            (true, Some(framing)) => Owed::message(framing.clone()),
-            _ => Owed::Bytes(super::job::Want::Exactly(echo.expected.len())),
-        };
-        std::mem::take(&mut self.echoes).into_iter().map(owed).collect()
+    pub(super) fn owe_echoes(&mut self) {
+        for echo in &mut self.echoes {
+            echo.is_owed = true;
+        }
     }
 
     /// The command of a frame that was sent, for its echo.

@@ -26,10 +26,10 @@ impl Conversation {
         self.counts.last = Some(at);
         self.last_heard = Some(at);
         self.last_byte = at.moment;
-        if let Some(Debt { owed, until, .. }) = &mut self.debt
+        if let Some(Debt { owed, until, at_most, .. }) = &mut self.debt
             && matches!(owed.front(), Some(Owed::Anything))
         {
-            *until = (*until).min(at.moment + self.rules.settle);
+            *until = (*at_most).min(at.moment + self.rules.settle);
         }
         self.hear(at);
     }
@@ -77,7 +77,7 @@ impl Conversation {
             Err(error) => {
                 let Some(Current::Query(asked)) = self.current.take() else { return false };
                 let about = self.about(&asked.job, asked.started, at.moment);
-                self.owe_anything(at.moment + self.rules.drain);
+                self.owe_anything(self.rules.drain, at.moment);
                 let error = LinkError::Frame { about, why: error.to_string(), cause: error.cause() };
                 self.give(asked.job, Err(error), at.moment);
             }
@@ -170,11 +170,12 @@ impl Conversation {
     fn hear_late(&mut self, at: Stamp) -> bool {
         let Some(owed) = self.debt.as_ref().and_then(|debt| debt.owed.front()).cloned() else { return false };
         let Some(whole) = self.take_owed(&owed, at) else { return false };
-        let Some(Debt { owed, until, .. }) = &mut self.debt else { return false };
+        let Some(Debt { owed, until, at_most, .. }) = &mut self.debt else { return false };
         if whole {
             owed.pop_front();
             if matches!(owed.front(), Some(Owed::Anything)) {
                 *until = (*until).min(at.moment + self.rules.drain);
+                *at_most = *until;
             }
         }
         let settled = owed.is_empty();

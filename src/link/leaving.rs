@@ -1,7 +1,5 @@
 //! How an exchange is left: in peace, with an abort, or owing what it did not fetch.
 
-use std::collections::VecDeque;
-
 use super::aborting::{Aborting, Told};
 use super::conversation::{Conversation, Current, Debt, Owed};
 use super::job::{Ending, Job, What};
@@ -54,9 +52,7 @@ impl Conversation {
             self.begin_abort(aborting, now);
             return self.hear(now);
         }
-        let mut owed = VecDeque::from(self.owed_echoes());
-        owed.append(&mut talk.owed);
-        talk.owed = owed;
+        self.owe_echoes();
         if ending == Ending::Clean && !talk.unanswered {
             self.leave_cleanly(&talk, now);
         } else {
@@ -72,7 +68,7 @@ impl Conversation {
 
     /// What its body did not fetch it did not want, and nobody else asked for it.
     fn leave_cleanly(&mut self, talk: &Talk, now: Stamp) {
-        let mut more_to_come = !talk.owed.is_empty();
+        let mut more_to_come = !talk.owed.is_empty() || !self.echoes.is_empty();
         if let Some(framing) = self.rules.framing.clone() {
             while let Ok(Some(body)) = framing.take(&mut self.input) {
                 if !self.is_elsewhere(&body, now) {
@@ -83,7 +79,7 @@ impl Conversation {
         }
         if more_to_come {
             // Whether its last words have an answer is not known: one that is on its way must not be the next question's.
-            self.owe_anything(now.moment + self.rules.settle);
+            self.owe_anything(self.rules.settle, now.moment);
         }
     }
 
@@ -103,12 +99,14 @@ impl Conversation {
                 // All of it.
             }
             self.drop_rest(now);
+            self.forget_owed_echoes();
             if talk.started.is_some() {
                 self.settling = Some(now.moment + drain);
             }
             return;
         }
-        self.debt = Some(Debt { owed: talk.owed, command: talk.command, until, unwritten: self.output.has_orphan() });
+        let unwritten = self.output.has_orphan();
+        self.debt = Some(Debt { owed: talk.owed, command: talk.command, until, at_most: until, unwritten });
     }
 
     fn over(&mut self, job: Job, now: Stamp) {

@@ -84,7 +84,7 @@ impl Conversation {
     /// What is owed has not come, as far as can be told.
     fn end_debt(&mut self, now: Stamp) {
         let Some(debt) = self.debt.take() else { return };
-        self.echoes.clear();
+        self.forget_owed_echoes();
         if matches!(debt.owed.front(), Some(Owed::Anything)) {
             // Whatever it was, it is over when the line is quiet.
             self.drop_rest(now);

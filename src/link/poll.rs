@@ -71,14 +71,17 @@ impl Polls {
         self.0.len() < before
     }
 
-    /// The connection was lost, and will be back: who passes errors over goes on then.
-    pub(super) fn tell(&mut self, error: impl Fn() -> LinkError) {
+    /// The connection was lost, and will be back: who passes errors over goes on then. Gives the numbers of those that end.
+    pub(super) fn tell(&mut self, error: impl Fn() -> LinkError) -> Vec<u64> {
+        let mut ended = Vec::new();
         self.0.retain(|beat| {
             if !beat.poll.skip_errors {
                 beat.poll.feed.end(Some(error()));
+                ended.push(beat.poll.id);
             }
             beat.poll.skip_errors
         });
+        ended
     }
 
     pub(super) fn end(&mut self, error: impl Fn() -> LinkError) {

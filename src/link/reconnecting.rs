@@ -31,13 +31,22 @@ pub(super) async fn serve(
 ) -> Option<(Actor, End, Option<Berth>)> {
     let (link, session) = (at.link, at.session);
     let (mut actor, mut end) = session.desk.seat(actor).await?;
+    let (mut search, mut came_back) = (None, false);
     while comes_back(link, &end) {
+        if std::mem::take(&mut came_back) {
+            search = None;
+        }
         let cause = Arc::new(part(at, &mut actor, end));
         let pipe = actor.unplug();
         close_pipe(link, session, at.place, pipe, berth.take()).await;
-        let policy = link.config.rules.reconnect.clone().unwrap_or(ONCE);
+        // A connection that is lost before it is ready does not begin the search anew.
+        let search_on = search.get_or_insert_with(|| {
+            let policy = link.config.rules.reconnect.clone().unwrap_or(ONCE);
+            let give_up = policy.give_up.map_or(Moment::NEVER, |span| at.place.clock().now() + span);
+            Search { wait: policy.first, policy, give_up, failed: None, said: false }
+        });
         let mut seat = pin!(session.desk.seat(actor));
-        let mut way = pin!(find_back(at, &policy));
+        let mut way = pin!(find_back(at, search_on));
         let found = tokio::select! {
             biased;
             ended = &mut seat => {
@@ -51,14 +60,18 @@ pub(super) async fn serve(
             }
             found = &mut way => found,
         };
-        if found.is_none() {
+        if found.is_err() {
             // Told to end, it gives the actor back.
             session.close(Closing::Stopped);
         }
         (actor, end) = seat.await?;
+        came_back = true;
         match found {
-            Some(found) => berth = found,
-            None => return Some((actor, End::Lost(io::Error::new(cause.kind(), cause.to_string())), None)),
+            Ok(found) => berth = found,
+            Err(why) => {
+                let lost = io::Error::new(cause.kind(), format!("{cause}; and then: {why}"));
+                return Some((actor, End::Lost(lost), None));
+            }
         }
     }
     Some((actor, end, berth))
@@ -91,38 +104,51 @@ fn part(at: &Opening<'_>, actor: &mut Actor, end: End) -> io::Error {
     cause
 }
 
-/// Tries until there is a connection that is ready; `None`: given up.
-async fn find_back(at: &Opening<'_>, policy: &Reconnect) -> Option<Option<Berth>> {
+/// How far the search for a port has come.
+struct Search {
+    policy: Reconnect,
+    /// Before the next attempt.
+    wait: Duration,
+    give_up: Moment,
+    /// Why the last attempt was in vain.
+    failed: Option<String>,
+    /// Whether that was said.
+    said: bool,
+}
+
+/// Tries until there is a connection that is ready. Given up: why the last attempt failed.
+async fn find_back(at: &Opening<'_>, search: &mut Search) -> Result<Option<Berth>, String> {
     let (link, clock) = (at.link, at.place.clock());
-    let give_up = policy.give_up.map_or(Moment::NEVER, |span| clock.now() + span);
-    let mut wait = policy.first;
-    let mut said = false;
     loop {
+        if let Some(why) = search.failed.take_if(|_| clock.now() + search.wait >= search.give_up) {
+            link.log(Level::Error, format!("{} does not come back, and is given up", link.config.name));
+            return Err(why);
+        }
+        let wait = search.wait;
+        search.wait = wait.mul_f64(search.policy.factor).min(search.policy.limit);
         tokio::select! {
             () = clock.sleep(shortened(wait)) => {}
-            () = at.session.give_up.cancelled() => return None,
+            () = at.session.give_up.cancelled() => return Err("it was stopped".to_owned()),
         }
+        // Where it is, this is not heard to its end.
+        search.failed = Some("it was lost again before it was ready".to_owned());
         match attempt(at).await {
             Ok(berth) => {
                 link.enter(at.session, Phase::Open(at.session.clone()));
                 link.log(Level::Info, format!("{} is back ({})", link.config.name, link.config.port));
-                return Some(berth);
+                return Ok(berth);
             }
             Err(why) => {
                 link.trace.note(clock.stamp(), format!("not back: {why}"));
                 // The first failure is worth a line, a thousand are not.
-                if !std::mem::replace(&mut said, true) {
+                if !std::mem::replace(&mut search.said, true) {
                     link.log(Level::Warning, format!("{} is not back yet: {why}", link.config.name));
                 }
+                if at.session.give_up.is_cancelled() {
+                    return Err(why);
+                }
+                search.failed = Some(why);
             }
-        }
-        if at.session.give_up.is_cancelled() {
-            return None;
-        }
-        wait = wait.mul_f64(policy.factor).min(policy.limit);
-        if clock.now() + wait >= give_up {
-            link.log(Level::Error, format!("{} does not come back, and is given up", link.config.name));
-            return None;
         }
     }
 }

@@ -201,9 +201,10 @@ impl Conversation {
             Some((_, false)) => Effect::NeverStarted,
             begun => {
                 let until = asked.deadline + self.rules.drain;
-                let mut owed = VecDeque::from(self.owed_echoes());
-                owed.push_back(owed_reply);
-                self.debt = Some(Debt { owed, command: Some(command), until, unwritten: begun.is_some() });
+                self.owe_echoes();
+                let owed = VecDeque::from([owed_reply]);
+                let unwritten = begun.is_some();
+                self.debt = Some(Debt { owed, command: Some(command), until, at_most: until, unwritten });
                 Effect::Unconfirmed
             }
         };
@@ -264,7 +265,7 @@ impl Conversation {
                     let about = self.about(&asked.job, asked.started, now.moment);
                     let why = "its command was cut by an urgent message (unconfirmed)".to_owned();
                     self.give(asked.job, Err(LinkError::Busy { about, why }), now.moment);
-                    self.owe_anything(now.moment + self.rules.drain);
+                    self.owe_anything(self.rules.drain, now.moment);
                 }
             }
             Some(Owner::Send(sending)) => {
@@ -274,17 +275,19 @@ impl Conversation {
             }
             // What was left of it is gone, and so may its answer be.
             Some(Owner::Nobody) if self.debt.as_ref().is_some_and(|debt| debt.unwritten) => {
-                self.owe_anything(now.moment + self.rules.drain);
+                self.owe_anything(self.rules.drain, now.moment);
             }
             Some(Owner::Resync | Owner::Abort | Owner::Nobody) | None => {}
         }
         true
     }
 
-    /// Something may still be coming that is nobody's answer: it is dropped, until the line is quiet, or `until`.
-    pub(super) fn owe_anything(&mut self, until: Moment) {
+    /// Something may still be coming that is nobody's answer. It is waited for for `span`, and then dropped until the line is quiet; all
+    /// that no longer than a drain.
+    pub(super) fn owe_anything(&mut self, span: Duration, now: Moment) {
         let owed = VecDeque::from([Owed::Anything]);
-        self.debt = Some(Debt { owed, command: None, until, unwritten: self.output.has_orphan() });
+        let (until, at_most) = (now + span, now + span.max(self.rules.drain));
+        self.debt = Some(Debt { owed, command: None, until, at_most, unwritten: self.output.has_orphan() });
     }
 
     /// The answer to something that was sent.

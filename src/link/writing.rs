@@ -71,7 +71,7 @@ impl Conversation {
             }
             Owner::Nobody => {
                 if let Some((frame, command)) = &frame.said {
-                    self.expect_echo(frame, command);
+                    self.owe_echo(frame, command);
                 }
                 self.flights.expect_late(now.moment + self.rules.drain);
                 if let Some(debt) = &mut self.debt
@@ -79,6 +79,7 @@ impl Conversation {
                 {
                     debt.unwritten = false;
                     debt.until = debt.until.max(now.moment + self.rules.drain);
+                    debt.at_most = debt.at_most.max(debt.until);
                 }
             }
         }

@@ -135,6 +135,11 @@ pub(crate) fn cancels(ticket: &mut Ticket) {
 }
 
 impl Bench {
+    /// Whether a part of a command has been heard.
+    pub(crate) fn is_spoken_to(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
     /// The next byte, where a line takes one at a time.
     pub(crate) async fn hears_a_byte(&mut self) -> u8 {
         let mut one = BytesMut::new();
