@@ -17,7 +17,7 @@ TOOLS := $(VENV)/.tools
 BUILT := $(VENV)/.built
 RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs' 2>/dev/null)
 
-.PHONY: help demo test test-all bench check build wheel sdist clean
+.PHONY: help demo test test-all bench check debian-packages build wheel sdist clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ check: $(BUILT)  ## formatting, lints and types, of both languages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cd $(VENV) && bin/python -m mypy.stubtest labtether._core
+
+debian-packages:  ## ser2net, which some tests talk to; without it they are skipped
+	tools/debian-packages ser2net
 
 build: wheel sdist  ## a wheel and a source distribution, in dist/
 

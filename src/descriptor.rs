@@ -1,5 +1,5 @@
 //! Descriptors as bare numbers: borrowing one, and the register of those that a forked child has to give up. The only module
-//! that says `unsafe`; nothing is read or written here.
+//! that says `unsafe`, with its part `ioctl`; nothing is read or written here.
 //!
 //! # Invariants
 //! 1. A number is in the register only while its owner is alive; it is taken out before the descriptor is closed.
@@ -8,8 +8,10 @@
 
 #![expect(
     unsafe_code,
-    reason = "a serial stream gives its descriptor as a number, and a forked child has nothing else"
+    reason = "a serial stream gives its descriptor as a number, a forked child has nothing else, and drivers take structures"
 )]
+
+pub mod ioctl;
 
 use std::cell::RefCell;
 use std::io;

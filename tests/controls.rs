@@ -79,7 +79,7 @@ async fn a_break_ends_when_its_asker_leaves() {
             drop(breaking);
             rig.bench.pause(ms(1)).await;
         } else {
-            assert_eq!(cancelled(&mut breaking).await, Effect::RanToCompletion);
+            assert_eq!(cancelled(&mut breaking).await, Effect::Halted);
         }
         assert_eq!(done(&plug, began), held(0, 100));
     }

@@ -279,6 +279,14 @@ fn what_is_no_block_is_named_at_the_end_of_its_line() {
         b"",
     );
     check(block(b""), b"#0x", &[Err("a block of no given length")], b"x");
+    // So much that is no block is an error before the block is there, and after.
+    let long = [vec![b'x'; 70_000].as_slice(), b"#11y\n"].concat();
+    let (taken, left) = feed(&block(b"\n").into(), [long.as_slice()]);
+    assert_eq!(feed(&block(b"\n").into(), long.chunks(1000)), (taken.clone(), left));
+    assert!(
+        matches!(&taken[..], [Err(first), Err(_), Ok(_)] if first.starts_with("65536 bytes before '#'")),
+        "{taken:?}"
+    );
 }
 
 #[test]

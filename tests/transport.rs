@@ -3,10 +3,24 @@
 
 #![cfg(test)]
 
+#[path = "transport/control.rs"]
+mod control;
+#[path = "transport/identity.rs"]
+mod identity;
+#[path = "transport/rfc2217.rs"]
+mod rfc2217;
+#[path = "transport/rfc2217_controls.rs"]
+mod rfc2217_controls;
 #[path = "transport/serial.rs"]
 mod serial;
 #[path = "transport/tcp.rs"]
 mod tcp;
+#[path = "transport/telnet.rs"]
+mod telnet;
+#[path = "transport/tls.rs"]
+mod tls;
+#[path = "transport/trust.rs"]
+mod trust;
 
 use std::future::poll_fn;
 use std::io;

@@ -48,12 +48,15 @@ from labtether._framing import (
 )
 from labtether._handle import Handle
 from labtether._lifecycle import lifecycle
+from labtether._line_settings import Rs485, Tls
 from labtether._link import Link
 from labtether._nursery import Nursery, open_nursery
 from labtether._open import ports, serial, tcp
 from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
+from labtether._packets import Packets
 from labtether._race import gather, outcomes, race
+from labtether._remote import rfc2217
 from labtether._rules import Abort, Break, ById, Check, KeepAlive, Reconnect
 from labtether._strand import situation
 from labtether._sync import Event, Lock, Semaphore, Slots, Taking
@@ -62,6 +65,7 @@ from labtether._time import pause, sleep, sleep_until
 from labtether._tree import Tree
 from labtether._until_done import until_done
 from labtether._url import link
+from labtether._usb import usb
 from labtether._values import ModemLines, PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
 
 __all__ = [
@@ -111,11 +115,13 @@ __all__ = [
     "Ok",
     "OpenFailed",
     "Outcome",
+    "Packets",
     "PortInfo",
     "Raw",
     "Reading",
     "Reconnect",
     "Resync",
+    "Rs485",
     "ScopeClosed",
     "Semaphore",
     "Sender",
@@ -124,6 +130,7 @@ __all__ = [
     "Sum8",
     "Sum16",
     "Taking",
+    "Tls",
     "TraceEvent",
     "Tree",
     "Unsupported",
@@ -142,6 +149,7 @@ __all__ = [
     "pause",
     "ports",
     "race",
+    "rfc2217",
     "run_sync",
     "serial",
     "situation",
@@ -149,4 +157,5 @@ __all__ = [
     "sleep_until",
     "tcp",
     "until_done",
+    "usb",
 ]

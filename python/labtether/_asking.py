@@ -12,7 +12,7 @@ from labtether._checks import check_count, check_seconds
 from labtether._errors import InstrumentBusy, LinkTimeout
 from labtether._exchange import Exchange
 from labtether._face import Message
-from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._framing import FramingLike, PatternLike, as_pattern
 from labtether._line import Line
 from labtether._patterns import matcher
 from labtether._rules import Abort
@@ -27,9 +27,8 @@ T = TypeVar("T")
 
 
 class AskOptions(TypedDict, total=False):
-    """What a question can be given besides its command, `parse` and `timeout`; see Link.query."""
+    """What a question can be given besides its command, `parse`, `framing` and `timeout`; see Link.query."""
 
-    framing: FramingLike | None
     turn: float | None
     abort: Message | Abort | None
     on_cancel: str
@@ -50,9 +49,22 @@ class Asking(Line[M]):
     __slots__ = ()
 
     @overload
-    async def query(self, command: Message, *, parse: None = None, **options: Unpack[QueryOptions]) -> M: ...
+    async def query(
+        self, command: Message, *, framing: None = None, parse: None = None, **options: Unpack[QueryOptions]
+    ) -> M: ...
     @overload
-    async def query(self, command: Message, *, parse: Callable[[M], T], **options: Unpack[QueryOptions]) -> T: ...
+    async def query(
+        self, command: Message, *, framing: None = None, parse: Callable[[M], T], **options: Unpack[QueryOptions]
+    ) -> T: ...
+    @overload
+    async def query(
+        self,
+        command: Message,
+        *,
+        framing: FramingLike,
+        parse: Callable[[Any], Any] | None = None,
+        **options: Unpack[QueryOptions],
+    ) -> Any: ...
     async def query(
         self,
         command: Message,
@@ -85,10 +97,8 @@ class Asking(Line[M]):
         """
         body, raw = self._encode(command)
         encoder, core = self._encoder, None
-        if framing is not None:
-            lines = as_framing(framing)
-            assert lines is not None
-            encoder, core = encoder_of(lines), lines.core
+        if framing is not None or self._by_command:
+            encoder, core = self._framing_of(framing, body)
         limit, wait = check_seconds(timeout, "timeout"), check_seconds(turn, "turn")
         if self._exchange is not None:
             self._not_in_own_exchange()
@@ -181,6 +191,7 @@ class Asking(Line[M]):
         every: float = 0.5,
         timeout: float,
         parse: Callable[[M], Any] | None = None,
+        framing: FramingLike | None = None,
         **options: Unpack[AskOptions],
     ) -> Any:
         """Ask `command` again and again, `every` seconds, until `predicate` of the reply (as `parse` made it) is true;
@@ -194,26 +205,36 @@ class Asking(Line[M]):
             raise TypeError(f"{'every' if pace is None else 'timeout'} is a number of seconds, not None")
         if not callable(predicate):
             raise TypeError(f"predicate is a function of the reply, not {type(predicate).__name__}")
+        ask: Any = self.query
         begun = time.monotonic()
-        beat = begun
+        beat, end = begun, begun + limit
+        reply: Any = None
         while True:
-            left = max(0.0, begun + limit - time.monotonic())
-            reply = await self.query(command, parse=parse, timeout=min(left, self._timeout), **options)
-            if predicate(reply):
-                return reply
-            beat = max(beat + pace, time.monotonic())
-            if beat >= begun + limit:
-                raise LinkTimeout(
-                    f"{self._name}: what was waited for did not come within {limit:g} s of asking {command!r}; the last"
-                    f" reply was {reply!r}",
-                    link=self._name,
-                    port=self._url,
-                    command=command.data if isinstance(command, Raw) else command,
-                    heard=reply if isinstance(reply, bytes) else str(reply).encode("latin-1", "replace"),
-                    elapsed=time.monotonic() - begun,
-                    effect="ran_to_completion",
-                )
-            await sleep(beat - time.monotonic())
+            left = end - time.monotonic()
+            try:
+                reply = await ask(command, framing=framing, parse=parse, timeout=min(left, self._timeout), **options)
+            except LinkTimeout:
+                # The last question may have had next to no time; that is not the instrument's fault.
+                if reply is None or left >= self._timeout:
+                    raise
+            else:
+                if predicate(reply):
+                    return reply
+                beat = max(beat + pace, time.monotonic())
+                if beat < end:
+                    await sleep(max(0.0, beat - time.monotonic()))
+                    if time.monotonic() < end:
+                        continue
+            raise LinkTimeout(
+                f"{self._name}: what was waited for did not come within {limit:g} s of asking {command!r}; the last"
+                f" reply was {reply!r}",
+                link=self._name,
+                port=self._url,
+                command=command.data if isinstance(command, Raw) else command,
+                heard=reply if isinstance(reply, bytes) else str(reply).encode("latin-1", "replace"),
+                elapsed=time.monotonic() - begun,
+                effect="ran_to_completion",
+            )
 
     def exchange(
         self,
@@ -264,24 +285,22 @@ class Asking(Line[M]):
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
         body, raw = self._encode(command)
-        lines = as_framing(framing)
         pace = check_seconds(every, "every", finite=True)
         if pace is None:
             raise TypeError("every is a number of seconds, not None")
         most = None if count is None else check_count(count, "count")
         limit, wait = check_seconds(timeout, "timeout"), check_seconds(turn, "turn")
         room = check_count(capacity, "capacity")
-        if lines is None and self._framing is None:
+        if framing is None and self._framing is None:
             raise ValueError("a link with framing=None needs framing= for each reply")
-        core = None if lines is None else lines.core
-        encoder = self._encoder if lines is None else encoder_of(lines)
+        encoder, core = self._framing_of(framing, body) if framing is not None or self._by_command else (None, None)
         more = self._more(body, None, False, True) if self._is_special else None
 
         def start() -> _core.Stream:
             return self._wire.poll(body, raw, core, pace, most, limit, wait, on_error == "skip", room, more)
 
         def decode(reply: bytes) -> Any:
-            return self._decoded(reply, encoder, parse, command)
+            return self._decoded(reply, encoder or self._encoder, parse, command)
 
         return Poll(self, start, decode, f"poll of {command!r}", skip=on_error == "skip")
 

@@ -15,7 +15,7 @@ from labtether import _core
 from labtether._asking import QueryOptions
 from labtether._exchange import Exchange
 from labtether._face import Message
-from labtether._framing import PatternLike
+from labtether._framing import FramingLike, PatternLike
 from labtether._link import Link
 from labtether._rules import Abort
 from labtether._streams import Stream
@@ -87,9 +87,22 @@ class SyncLink(Generic[M]):
     query_all = _blocking(Link.query_all)
 
     @overload
-    def query(self, command: Message, *, parse: None = None, **options: Unpack[QueryOptions]) -> M: ...
+    def query(
+        self, command: Message, *, framing: None = None, parse: None = None, **options: Unpack[QueryOptions]
+    ) -> M: ...
     @overload
-    def query(self, command: Message, *, parse: Callable[[M], T], **options: Unpack[QueryOptions]) -> T: ...
+    def query(
+        self, command: Message, *, framing: None = None, parse: Callable[[M], T], **options: Unpack[QueryOptions]
+    ) -> T: ...
+    @overload
+    def query(
+        self,
+        command: Message,
+        *,
+        framing: FramingLike,
+        parse: Callable[[Any], Any] | None = None,
+        **options: Unpack[QueryOptions],
+    ) -> Any: ...
     def query(self, command: Message, **options: Any) -> Any:
         """See Link.query."""
         return _core.block_on(self._twin.query, command, **options)

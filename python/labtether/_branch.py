@@ -40,7 +40,7 @@ class Branch(Link[M]):
             raise ValueError(f"reply says where the answer is: the group (?P<body>...) is missing in {source!r}")
         shown = f"{trunk.name}/{address}" if name is None else check_name(name, "name")
         super().__init__(
-            trunk._wire,
+            trunk._wire.another(),
             name=shown,
             url=trunk.url,
             described=f"{trunk._described} at {address}",

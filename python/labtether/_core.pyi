@@ -5,56 +5,13 @@ from typing import Any, Final, Self, final
 from labtether._errors import LinkError
 from labtether._ports import Wake
 
-__all__ = [
-    "CANCEL_TIMEOUT",
-    "Abort",
-    "Channel",
-    "Checksum",
-    "Errand",
-    "Event",
-    "Framing",
-    "Living",
-    "More",
-    "Operation",
-    "Pattern",
-    "Places",
-    "Port",
-    "Sender",
-    "Simulation",
-    "Stream",
-    "Supervisor",
-    "Taking",
-    "Wire",
-    "__version__",
-    "after_fork_in_child",
-    "after_fork_in_parent",
-    "alive",
-    "before_fork",
-    "block_on",
-    "census",
-    "crc_names",
-    "in_trio",
-    "is_blocking",
-    "leave_daemons",
-    "let_go",
-    "list_ports",
-    "log_wires",
-    "loop_closed",
-    "next_errand",
-    "next_log_record",
-    "no_op",
-    "panics",
-    "runs_a_loop",
-    "serial_link",
-    "shut_down",
-    "simulated_link",
-    "sleep",
-    "sleep_until",
-    "start",
-    "task_ended",
-    "tcp_link",
-    "who",
-]
+__all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Framing", "Living", "More"]
+__all__ += ["Operation", "Pattern", "Places", "Port", "Sender", "Simulation", "Stream", "Supervisor", "Taking"]
+__all__ += ["Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork", "block_on"]
+__all__ += ["census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires"]
+__all__ += ["loop_closed", "next_errand", "next_log_record", "no_op", "panics", "rfc2217_link", "runs_a_loop"]
+__all__ += ["serial_link", "shut_down", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link"]
+__all__ += ["usb_link", "who"]
 
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]
@@ -69,6 +26,8 @@ class Operation:
     def ordered(self) -> bool: ...
     @property
     def patience(self) -> float: ...
+    @property
+    def effect(self) -> str | None: ...
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
@@ -97,42 +56,7 @@ class Port:
     def close(self) -> None: ...
     def take(self, ready: list[Any]) -> None: ...
 
-@final
-class Framing:
-    @staticmethod
-    def lines(
-        terminators: list[bytes],
-        send_terminator: bytes | None,
-        keep: bool,
-        max_length: int,
-        count: int,
-        escape: int | None,
-        checksum: Checksum | None,
-    ) -> Framing: ...
-    @staticmethod
-    def fixed(size: int | None, checksum: Checksum | None) -> Framing: ...
-    @staticmethod
-    def length_prefixed(
-        size: int, order: str, offset: int, adjust: int, max_length: int, checksum: Checksum | None
-    ) -> Framing: ...
-    @staticmethod
-    def enclosed(
-        start: bytes, end: bytes, escape: int | None, max_length: int, checksum: Checksum | None
-    ) -> Framing: ...
-    @staticmethod
-    def ieee_block(terminator: bytes, max_length: int) -> Framing: ...
-    @staticmethod
-    def modbus_rtu() -> Framing: ...
-    @staticmethod
-    def until_quiet(seconds: float, max_length: int, checksum: Checksum | None) -> Framing: ...
-    @staticmethod
-    def stuffed(slip: bool, max_length: int, checksum: Checksum | None) -> Framing: ...
-    @staticmethod
-    def own(
-        name: str, encode: Callable[[bytes], bytes], take: Callable[[bytes], bytes], max_length: int
-    ) -> Framing: ...
-    def encode(self, body: bytes) -> bytes: ...
-    def take(self, received: bytes, on_removed: Callable[[int], object]) -> tuple[bytes | None, int]: ...
+_Function = Callable[[bytes], bytes]
 
 @final
 class Checksum:
@@ -141,18 +65,45 @@ class Checksum:
     @staticmethod
     def sum(kind: str, order: str | None, encode: str, place: str, covers: str) -> Checksum: ...
     @staticmethod
-    def own(
-        function: Callable[[bytes], bytes], size: int, order: str | None, encode: str, place: str, covers: str
-    ) -> Checksum: ...
+    def own(function: _Function, size: int, order: str | None, encode: str, place: str, covers: str) -> Checksum: ...
     @property
     def width(self) -> int: ...
     @property
     def name(self) -> str: ...
 
+_Sum = Checksum | None
+
+@final
+class Framing:
+    @staticmethod
+    def lines(
+        ends: list[bytes], sent_end: bytes | None, keep: bool, most: int, count: int, escape: int | None, sum: _Sum
+    ) -> Framing: ...
+    @staticmethod
+    def fixed(size: int | None, sum: _Sum) -> Framing: ...
+    @staticmethod
+    def length_prefixed(size: int, order: str, offset: int, adjust: int, max_length: int, sum: _Sum) -> Framing: ...
+    @staticmethod
+    def enclosed(start: bytes, end: bytes, escape: int | None, max_length: int, sum: _Sum) -> Framing: ...
+    @staticmethod
+    def ieee_block(terminator: bytes, max_length: int) -> Framing: ...
+    @staticmethod
+    def modbus_rtu() -> Framing: ...
+    @staticmethod
+    def packets() -> Framing: ...
+    @staticmethod
+    def until_quiet(seconds: float, max_length: int, sum: _Sum) -> Framing: ...
+    @staticmethod
+    def stuffed(slip: bool, max_length: int, sum: _Sum) -> Framing: ...
+    @staticmethod
+    def own(name: str, encode: _Function, take: _Function, max_length: int) -> Framing: ...
+    def encode(self, body: bytes) -> bytes: ...
+    def take(self, received: bytes, on_removed: Callable[[int], object]) -> tuple[bytes | None, int]: ...
+
 @final
 class Errand:
     @property
-    def function(self) -> Callable[[bytes], bytes]: ...
+    def function(self) -> _Function: ...
     @property
     def question(self) -> bytes: ...
     def answer(self, said: bytes) -> None: ...
@@ -271,6 +222,8 @@ class Wire:
     def set_when_over(self, event: Event) -> None: ...
     def lost(self) -> LinkError | None: ...
     def first(self) -> Wire: ...
+    def another(self) -> Wire: ...
+    def set_closed(self, closed: bool) -> None: ...
     def forget(self) -> None: ...
 
 @final
@@ -360,9 +313,41 @@ def serial_link(
     exclusive: bool,
     dtr: bool | None,
     rts: bool | None,
+    low_latency: bool,
+    rs485: tuple[bool, bool, int, int, bool] | None,
     options: dict[str, Any],
 ) -> Wire: ...
-def tcp_link(host: str, port: int, connect_timeout: float, options: dict[str, Any]) -> Wire: ...
+def tcp_link(
+    host: str,
+    port: int,
+    connect_timeout: float,
+    nodelay: bool,
+    keepalive: float | None,
+    tls: tuple[tuple[str, bytes] | None, tuple[str, bytes] | None, tuple[str, bytes] | None, bool, str] | None,
+    options: dict[str, Any],
+) -> Wire: ...
+def rfc2217_link(
+    host: str,
+    port: int,
+    connect_timeout: float,
+    baudrate: int,
+    bytesize: int,
+    parity: str,
+    stopbits: float,
+    xonxoff: bool,
+    rtscts: bool,
+    dsrdtr: bool,
+    dtr: bool | None,
+    rts: bool | None,
+    options: dict[str, Any],
+) -> Wire: ...
+def usb_link(
+    device: tuple[int, int, str | None, int],
+    endpoints: tuple[int | None, int | None],
+    transfer_size: int,
+    zero_packet: bool,
+    options: dict[str, Any],
+) -> Wire: ...
 def simulated_link(instrument: str, options: dict[str, Any]) -> Wire: ...
 def sleep(seconds: float) -> Operation: ...
 def sleep_until(epoch: float) -> Operation: ...
@@ -376,18 +361,7 @@ def is_blocking() -> bool: ...
 def runs_a_loop() -> bool: ...
 def block_on(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any: ...
 def list_ports() -> list[
-    tuple[
-        str,
-        str,
-        str,
-        int | None,
-        int | None,
-        str | None,
-        str | None,
-        str | None,
-        int | None,
-        str | None,
-    ]
+    tuple[str, str, str, int | None, int | None, str | None, str | None, str | None, int | None, str | None]
 ]: ...
 def start() -> None: ...
 def shut_down() -> list[str]: ...

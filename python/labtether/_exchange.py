@@ -7,14 +7,14 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from labtether import _core
 from labtether._checks import check_break, check_count, check_seconds
 from labtether._errors import InstrumentError, LinkError
-from labtether._framing import FramingLike, PatternLike, as_framing, as_pattern, encoder_of
+from labtether._framing import Encoder, FramingLike, PatternLike, as_pattern
 from labtether._rules import Check, code_and_text
 from labtether._strand import current_strand
 from labtether._values import Raw
@@ -61,6 +61,7 @@ class Exchange(Generic[M]):
         "_link",
         "_over",
         "_patience",
+        "_said",
         "_task",
         "_turn",
         "effect",
@@ -89,6 +90,8 @@ class Exchange(Generic[M]):
         self._abort: _core.Abort | None = None if abort is None else abort[0]
         self._patience = 0.0 if abort is None else abort[1]
         self.effect = None
+        self._said = b""
+        """What was sent last, for framings that depend on it."""
         self._id: int | None = None
         self._behind = False
         """Whether a wait was given up whose answer may still come."""
@@ -132,18 +135,28 @@ class Exchange(Generic[M]):
         leaving = self._link._wire.leave_talk(self._talk(), False, cancelled, self._patience)
         self._forget()
         try:
-            self.effect = await leaving
+            effect: str = await leaving
         except LinkError:
             # The connection has ended, and nothing more can be known.
-            self.effect = "unconfirmed"
-        assert self.effect is not None
-        if isinstance(error, LinkError):
-            error.effect = self.effect
-        if self.effect != "never_started":
-            error.add_note(f"labtether: the exchange on {self._link.name} was cut short: {self.effect}")
+            self._say("unconfirmed", error)
+        except BaseException as again:
+            # Cancelled once more; the abort was seen through all the same, and its effect is known.
+            self._say(leaving.effect or "unconfirmed", error)
+            if not (cancelled and type(again) is type(error)):
+                raise
+            return
+        else:
+            self._say(effect, error)
         strand = current_strand()
         if cancelled and strand is not None:
-            strand._add_effects((self._link.name, None, self.effect))
+            strand._add_effects((self._link.name, None, self.effect or "unconfirmed"))
+
+    def _say(self, effect: str, error: BaseException) -> None:
+        self.effect = effect
+        if isinstance(error, LinkError):
+            error.effect = effect
+        if effect != "never_started":
+            error.add_note(f"labtether: the exchange on {self._link.name} was cut short: {effect}")
 
     def _drop(self, error: BaseException | None) -> None:
         """Give the line back without waiting."""
@@ -166,6 +179,7 @@ class Exchange(Generic[M]):
     async def send(self, message: Message, *, timeout: float | None = None) -> None:
         """Send `message`. Raises LinkTimeout if the line takes no more, LinkLost, LinkClosed."""
         body, raw = self._link._encode(message, "a message")
+        self._said = body
         await self._waited(self._link._wire.send(body, raw, False, self._within(timeout), None, self._talk()))
 
     async def receive(
@@ -216,8 +230,7 @@ class Exchange(Generic[M]):
     async def _query_bytes(self, command: Message, framing: FramingLike | None) -> bytes:
         """The reply as it came, for whoever decodes it later."""
         await self.send(command)
-        lines = as_framing(framing)
-        core = None if lines is None else lines.core
+        core = self._framing(framing)[1]
         operation = self._link._wire.receive(None, core, self._link._accept, self._within(None), self._talk())
         body: bytes = await self._waited(operation)
         return body
@@ -243,6 +256,11 @@ class Exchange(Generic[M]):
         """Hold the line in break, within the exchange; see Link.send_break."""
         await self._link._wire.send_break(check_break(seconds), None, self._talk())
 
+    def _framing(self, framing: FramingLike | None) -> tuple[Encoder, _core.Framing | None]:
+        if framing is None and not self._link._by_command:
+            return self._link._encoder, None
+        return self._link._framing_of(framing, self._said)
+
     async def _waited(self, operation: _core.Operation) -> Any:
         try:
             return await operation
@@ -259,11 +277,9 @@ class Exchange(Generic[M]):
         parse: Callable[[M], Any] | None,
         command: Message | None,
     ) -> Any:
-        lines = as_framing(framing)
-        if lines is None and self._link._framing is None:
+        if framing is None and self._link._framing is None:
             raise ValueError("a link with framing=None needs framing= for each message, or read()")
-        encoder = self._link._encoder if lines is None else encoder_of(lines)
-        core = None if lines is None else lines.core
+        encoder, core = self._framing(framing)
         accept = self._link._accept
         answer = await self._waited(self._link._wire.receive(pattern, core, accept, limit, self._talk()))
         # Alone, or with those that were passed over on the way to it.
@@ -295,12 +311,13 @@ class Exchange(Generic[M]):
         """Send raw bytes, without framing."""
         await self.send(Raw(bytes(data)), timeout=timeout)
 
-    def __aiter__(self) -> AsyncIterator[M]:
-        return self._parts()
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _parts(self) -> AsyncIterator[M]:
-        while True:
-            yield await self.receive()
+    async def __anext__(self) -> M:
+        # There is always another part, or a timeout: the body leaves the loop when it has what it wants.
+        part: M = await self.receive()
+        return part
 
     def _within(self, timeout: float | None) -> float:
         given = check_seconds(timeout, "timeout")

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from labtether import _core
 from labtether._exchange import Exchange, current_task
-from labtether._framing import Encoder, Framed, encoder_of
+from labtether._framing import Encoder, Framed, FramingLike, as_framing, encoder_of
 from labtether._options import Extras
 from labtether._values import Raw, TraceEvent
 
@@ -29,6 +29,7 @@ class Face(Generic[M]):
     __slots__ = (
         "__weakref__",
         "_accept",
+        "_by_command",
         "_described",
         "_encoder",
         "_exchange",
@@ -62,6 +63,8 @@ class Face(Generic[M]):
         self._made = _caller()
         self._encoder: Encoder = encoder_of(framing)
         self._extras = extras
+        self._by_command = framing is not None and type(framing).for_command is not Framed.for_command
+        """Whether how a reply ends depends on its command."""
         if extras.readying is not None and extras.readying.link is None:
             extras.readying.link = weakref.ref(self)  # type: ignore[arg-type]
         self._accept: _core.Pattern | None = None
@@ -105,15 +108,23 @@ class Face(Generic[M]):
         """One of "closed", "opening", "open", "reconnecting", "lost", "closing"."""
         return self._wire.state
 
+    @property
+    def dropped(self) -> int:
+        """How many unasked messages were dropped because nobody fetched them: of those that `receive()` is kept, the
+        oldest goes when there are a thousand."""
+        return self._wire.counts()[4]
+
     def trace(self) -> list[TraceEvent]:
         """The last events on the wire, oldest first; as many as the option `trace` says."""
         return [TraceEvent(*row) for row in self._wire.trace()]
 
     def __repr__(self) -> str:
-        exchanges, _written, _read, late, _dropped, last = self._wire.counts()
+        exchanges, _written, _read, late, dropped, last = self._wire.counts()
         parts = [f"{exchanges} exchange{'' if exchanges == 1 else 's'}"] if exchanges else []
         if late:
             parts.append(f"{late} late repl{'y' if late == 1 else 'ies'} dropped")
+        if dropped:
+            parts.append(f"{dropped} unasked message{'' if dropped == 1 else 's'} dropped")
         if last is not None:
             parts.append(f"last {max(0.0, time.monotonic() - last):.1f} s ago")
         return f"<Link {self._name} {self._described} {self.state}{', ' if parts else ''}{', '.join(parts)}>"
@@ -146,6 +157,13 @@ class Face(Generic[M]):
                 raise failure from error
             finally:
                 del failure
+
+    def _framing_of(self, framing: FramingLike | None, body: bytes) -> tuple[Encoder, _core.Framing | None]:
+        """How the reply to `body` ends, where that is not simply as the link's messages do."""
+        given = self._framing if framing is None else as_framing(framing)
+        if given is None:
+            return self._encoder, None
+        return encoder_of(given), given.for_command(body).core
 
     def _heard(self, body: bytes, encoder: Encoder) -> Any:
         """A message as this face gives it."""

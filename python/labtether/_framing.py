@@ -8,7 +8,7 @@ from labtether import _core
 from labtether._framed import Framed, check_encoding, check_length
 from labtether._framings import Cobs, Enclosed, Fixed, IeeeBlock, LengthPrefixed, ModbusRtu, Slip, UntilQuiet
 from labtether._lines import Lines
-from labtether._patterns import PatternLike, as_pattern
+from labtether._patterns import PatternLike, as_pattern, matcher
 
 __all__ = [
     "Cobs",
@@ -28,6 +28,7 @@ __all__ = [
     "as_framing",
     "as_pattern",
     "encoder_of",
+    "matcher",
 ]
 
 

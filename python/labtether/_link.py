@@ -60,6 +60,7 @@ class Link(Asking[M]):
         shared.add(self)
         try:
             await self._wire.setup(self._place(), replace, False)
+            self._wire.set_closed(False)
         except BaseException:
             shared.discard(self)
             raise
@@ -72,6 +73,7 @@ class Link(Asking[M]):
         something is stuck. A cancellation does not stop it; the await ends when the link is closed.
         """
         if self._shared is not None:
+            self._wire.set_closed(True)
             self._shared.discard(self)
             if self._shared:
                 return
@@ -109,7 +111,9 @@ class Link(Asking[M]):
 
         if self._shared is None:
             self._shared = weakref.WeakSet()
-            if self._wire.state not in ("closed", "lost"):
+            if self._wire.state in ("closed", "lost"):
+                self._wire.set_closed(True)
+            else:
                 self._shared.add(self)
         return Branch(self, address, send, reply, name)
 

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode
 
 from labtether import _core
 from labtether._checks import check_count, check_name, check_seconds
-from labtether._framing import FramingLike, Lines
+from labtether._framing import Framed, Framing, FramingLike, Lines
+from labtether._line_settings import Rs485, Tls, check_rs485, check_tls
 from labtether._link import Link
 from labtether._options import DEFAULT_FRAMING, LinkOptions, common_options
 from labtether._values import PortInfo, Usb
@@ -16,6 +17,8 @@ from labtether._values import PortInfo, Usb
 __all__ = ["ports", "serial", "tcp"]
 
 _PARITIES = ("N", "E", "O", "M", "S")
+# Linux takes no more (MAX_TCP_KEEPIDLE).
+_LONGEST_SILENCE = 32767
 
 
 @overload
@@ -32,6 +35,8 @@ def serial(
     exclusive: bool = True,
     dtr: bool | None = None,
     rts: bool | None = None,
+    low_latency: bool = False,
+    rs485: Rs485 | None = None,
     framing: Lines | str = ...,
     timeout: float = 5.0,
     name: str | None = None,
@@ -51,11 +56,14 @@ def serial(
     exclusive: bool = True,
     dtr: bool | None = None,
     rts: bool | None = None,
+    low_latency: bool = False,
+    rs485: Rs485 | None = None,
     framing: bytes | None,
     timeout: float = 5.0,
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[bytes]: ...
+@overload
 def serial(
     port: str | os.PathLike[str] | PortInfo | Usb,
     baudrate: int = 9600,
@@ -69,6 +77,28 @@ def serial(
     exclusive: bool = True,
     dtr: bool | None = None,
     rts: bool | None = None,
+    low_latency: bool = False,
+    rs485: Rs485 | None = None,
+    framing: Framed | Framing,
+    timeout: float = 5.0,
+    name: str | None = None,
+    **options: Unpack[LinkOptions],
+) -> Link[Any]: ...
+def serial(
+    port: str | os.PathLike[str] | PortInfo | Usb,
+    baudrate: int = 9600,
+    *,
+    bytesize: int = 8,
+    parity: str = "N",
+    stopbits: float = 1,
+    xonxoff: bool = False,
+    rtscts: bool = False,
+    dsrdtr: bool = False,
+    exclusive: bool = True,
+    dtr: bool | None = None,
+    rts: bool | None = None,
+    low_latency: bool = False,
+    rs485: Rs485 | None = None,
     framing: FramingLike | None = DEFAULT_FRAMING,
     timeout: float = 5.0,
     name: str | None = None,
@@ -78,11 +108,13 @@ def serial(
 
     port: a path, a PortInfo, or `lt.Usb(...)`, which is looked for at every open. The settings have pyserial's names
     and meanings. exclusive: no other program may open it meanwhile. dtr, rts: the lines' levels; None: left as they
-    are. framing: how messages end: `lt.Lines(...)`, or the terminator alone; None: raw bytes. timeout: seconds for an
-    exchange, from its first byte. name: for errors and logs; None: the port's.
+    are. low_latency: the driver hands over what has come at once (an FTDI adapter keeps it for up to 16 ms); False:
+    left as it is. rs485: the driver moves RTS on wires that are shared; None: left as it is. framing: how messages end:
+    `lt.Lines(...)`, or the terminator alone; None: raw bytes. timeout: seconds for an exchange, from its first byte.
+    name: for errors and logs; None: the port's.
 
-    Raises TypeError or ValueError for bad arguments. On a pseudo-terminal, which has no parity and no 7-bit mode,
-    those are left out, with a warning in the log when it is opened.
+    Raises TypeError or ValueError for bad arguments. On a pseudo-terminal, which has no parity, no 7-bit mode and
+    nothing to be hurried, those are left out, with a warning in the log when it is opened; rs485 never is.
     """
     device = port.device if isinstance(port, PortInfo) else port
     path: str | None = None
@@ -117,16 +149,33 @@ def serial(
         "exclusive": exclusive,
         "dtr": dtr,
         "rts": rts,
+        "low_latency": low_latency,
     }
     for flag, value in flags.items():
         if not (isinstance(value, bool) or (value is None and flag in ("dtr", "rts"))):
             raise TypeError(f"{flag} is a bool, not {type(value).__name__}")
+    shared = check_rs485(rs485, rtscts)
     lines, common = common_options(framing, timeout, short if name is None else name, shown, options)
     wire = _core.serial_link(
-        path, usb, rate, bytesize, parity, float(stopbits), xonxoff, rtscts, dsrdtr, exclusive, dtr, rts, common
+        path,
+        usb,
+        rate,
+        bytesize,
+        parity,
+        float(stopbits),
+        xonxoff,
+        rtscts,
+        dsrdtr,
+        exclusive,
+        dtr,
+        rts,
+        low_latency,
+        shared,
+        common,
     )
     described = f"{shown} {rate} {bytesize}{parity}{stopbits:g}"
     settings = {"baudrate": rate, "bytesize": bytesize, "parity": parity, "stopbits": f"{stopbits:g}", **flags}
+    settings["rs485"] = rs485 is not None
     url = f"serial://{quote(shown)}?{urlencode(_unusual(settings))}"
     return Link(
         wire,
@@ -147,6 +196,9 @@ def tcp(
     framing: Lines | str = ...,
     timeout: float = 5.0,
     connect_timeout: float = 10.0,
+    nodelay: bool = True,
+    tcp_keepalive: float | None = 30.0,
+    tls: Tls | bool | None = None,
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[str]: ...
@@ -158,9 +210,26 @@ def tcp(
     framing: bytes | None,
     timeout: float = 5.0,
     connect_timeout: float = 10.0,
+    nodelay: bool = True,
+    tcp_keepalive: float | None = 30.0,
+    tls: Tls | bool | None = None,
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[bytes]: ...
+@overload
+def tcp(
+    host: str,
+    port: int,
+    *,
+    framing: Framed | Framing,
+    timeout: float = 5.0,
+    connect_timeout: float = 10.0,
+    nodelay: bool = True,
+    tcp_keepalive: float | None = 30.0,
+    tls: Tls | bool | None = None,
+    name: str | None = None,
+    **options: Unpack[LinkOptions],
+) -> Link[Any]: ...
 def tcp(
     host: str,
     port: int,
@@ -168,13 +237,19 @@ def tcp(
     framing: FramingLike | None = DEFAULT_FRAMING,
     timeout: float = 5.0,
     connect_timeout: float = 10.0,
+    nodelay: bool = True,
+    tcp_keepalive: float | None = 30.0,
+    tls: Tls | bool | None = None,
     name: str | None = None,
     **options: Unpack[LinkOptions],
 ) -> Link[Any]:
     """A closed link to an instrument that listens on TCP; nothing is touched before it is entered or set up.
 
-    connect_timeout: seconds until the connection stands. The rest as for `serial`. Raises TypeError or ValueError for
-    bad arguments.
+    connect_timeout: seconds until the connection stands, TLS included. nodelay: small pieces are sent at once.
+    tcp_keepalive: seconds of silence after which the system asks whether the other side is still there (it gives up
+    about a minute and a half later); None: never. tls: encrypted: True, or `lt.Tls(...)`. The rest as for `serial`.
+
+    Raises TypeError or ValueError for bad arguments, a file of certificates that cannot be read among them.
     """
     check_name(host, "host")
     if check_count(port, "port") > 65535:
@@ -182,15 +257,22 @@ def tcp(
     patience = check_seconds(connect_timeout, "connect_timeout")
     if patience is None:
         raise TypeError("connect_timeout is a number of seconds, not None")
+    if not isinstance(nodelay, bool):
+        raise TypeError(f"nodelay is a bool, not {type(nodelay).__name__}")
+    silence = check_seconds(tcp_keepalive, "tcp_keepalive", finite=True)
+    if silence is not None and not 1 <= silence <= _LONGEST_SILENCE:
+        raise ValueError(f"tcp_keepalive is between 1 and {_LONGEST_SILENCE} seconds, or None: not {silence:g}")
+    secrecy = check_tls(tls, host)
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines, common = common_options(framing, timeout, shown if name is None else name, shown, options)
-    wire = _core.tcp_link(host, port, patience, common)
-    url = f"tcp://{shown}"
+    wire = _core.tcp_link(host, port, patience, nodelay, silence, secrecy, common)
+    settings = {"nodelay": nodelay, "tcp_keepalive": "none" if silence is None else f"{silence:g}"}
+    query = urlencode(_unusual({**settings, "tls": secrecy is not None}))
     return Link(
         wire,
         name=common["name"],
-        url=url,
-        described=url,
+        url=f"tcp://{shown}?{query}" if query else f"tcp://{shown}",
+        described=f"tcp://{shown}" if secrecy is None else f"tcp://{shown} TLS",
         timeout=common["timeout"],
         framing=lines,
         extras=common["extras"],
@@ -198,8 +280,9 @@ def tcp(
 
 
 def _unusual(settings: dict[str, Any]) -> dict[str, Any]:
-    """The baud rate, and whatever is not as it is by default; as a url says it."""
-    usual = {"bytesize": 8, "parity": "N", "stopbits": "1", "exclusive": True, "dtr": None, "rts": None}
+    """Of the settings what is not as it is by default (no baud rate is); as a url says it."""
+    usual: dict[str, Any] = {"bytesize": 8, "parity": "N", "stopbits": "1", "exclusive": True, "dtr": None, "rts": None}
+    usual |= {"nodelay": True, "tcp_keepalive": "30"}
     changed = {name: value for name, value in settings.items() if value != usual.get(name, False)}
     return {name: str(value).lower() if isinstance(value, bool) else value for name, value in changed.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -78,6 +79,29 @@ _DEFAULTS: LinkOptions = {
 }
 
 
+_Ids = tuple[_core.Pattern | None, tuple[int, int] | None, "IdOfReply | None"]
+
+
+class IdOfReply:
+    """A user's function that finds the id in a reply, as Rust calls it. The face keeps it, Rust refers to it weakly."""
+
+    __slots__ = ("__weakref__", "_encoder", "_function")
+
+    def __init__(self, function: Callable[[Any], Any], encoder: Encoder) -> None:
+        self._function = function
+        self._encoder = encoder
+
+    def __call__(self, body: bytes) -> bytes:
+        found = self._function(self._encoder.decode(body))
+        if found is None:
+            return b""
+        if isinstance(found, str):
+            return self._encoder.encode(found) if self._encoder.encoding else found.encode("latin-1")
+        if not isinstance(found, bytes):
+            raise TypeError(f"the reply function of ById returns str, bytes or None, not {type(found).__name__}")
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Extras:
     """What only the face of a link needs."""
@@ -85,6 +109,8 @@ class Extras:
     match: ById | None = None
     check: Check | None = None
     readying: Readying | None = None
+    ids: object = None
+    """What Rust refers to weakly."""
 
 
 def common_options(
@@ -101,6 +127,7 @@ def common_options(
     _is_a(match, ById, "match")
     _is_a(check, Check, "check")
     _is_a(reconnect, Reconnect, "reconnect")
+    ids = _ids(match, lines, encoder)
     readying = None if reconnect is None or reconnect.ready is None else Readying(reconnect.ready)
     common: dict[str, Any] = {
         "name": check_name(name, "name"),
@@ -114,10 +141,10 @@ def common_options(
         "park": _park(given["park"], encoder),
         "resync": _resync(given["resync"], lines, encoder),
         "keepalive": _keepalive(given["keepalive"], lines, encoder, match),
-        "ids": _ids(match, lines, encoder),
+        "ids": ids,
         "echo": _echo(given["echo"], lines),
         "reconnect": reconnect and (reconnect.first, reconnect.factor, reconnect.limit, reconnect.give_up),
-        "extras": Extras(match, check, readying),
+        "extras": Extras(match, check, readying, ids),
         "ready": readying,
     }
     for option in ("drain", "settle", "close_timeout", "gap", "char_delay"):
@@ -184,17 +211,15 @@ def _keepalive(
     return body, raw, float(given.every), given.reply, known
 
 
-def _ids(match: ById | None, lines: object | None, encoder: Encoder) -> tuple[_core.Pattern | None, int, int] | None:
+def _ids(match: ById | None, lines: object | None, encoder: Encoder) -> _Ids | None:
     if match is None:
         return None
     if lines is None:
         raise ValueError("match needs a framing")
     if isinstance(match.reply, slice):
-        return None, match.reply.start or 0, match.reply.stop
+        return None, (match.reply.start or 0, match.reply.stop), None
     pattern, function = as_pattern(match.reply, "the reply of ById", encoder.encoding)
-    if pattern is None or function is not None:
-        raise TypeError("the reply of ById is a pattern with one group, or a slice: it is matched in Rust")
-    return pattern, 0, 0
+    return pattern, None, None if function is None else IdOfReply(function, encoder)
 
 
 def _echo(given: Any, lines: object | None) -> str:

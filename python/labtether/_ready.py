@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -25,8 +27,29 @@ class Readying:
 
     def __call__(self) -> None:
         link = None if self.link is None else self.link()
-        if link is not None:
-            asyncio.run(self._ready(link._face_for_readying()))
+        if link is None:
+            return
+        face, raised = link._face_for_readying(), list[BaseException]()
+        # A thread that Python made: one of Rust's that asks who it is stays in Python's list of threads for ever. For
+        # the same reason it is not joined.
+        over = threading.Event()
+
+        def run() -> None:
+            try:
+                asyncio.run(self._ready(face))
+            except BaseException as error:
+                raised.append(error)
+            finally:
+                over.set()
+
+        thread = threading.Thread(target=run, name=f"labtether ready {link.name}", daemon=True)
+        del link
+        thread.start()
+        over.wait()
+        while thread.is_alive():
+            time.sleep(0.001)
+        if raised:
+            raise raised[0]
 
     async def _ready(self, face: Link[Any]) -> None:
         await self.function(face)

@@ -57,8 +57,9 @@ class Abort:
 class ById:
     """Replies belong to commands by an id that both carry, so that several may be in flight.
 
-    command, reply: where the id is: a pattern with one group, or a slice of the bytes; for the command also a function
-    of it.
+    command, reply: where the id is: a pattern with one group, a slice of the bytes, or a function of the message that
+    returns it (None: it has none). The function for replies runs on one thread of labtether's that runs functions like
+    this one; a pattern is matched in Rust.
     """
 
     command: IdOf

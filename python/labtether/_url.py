@@ -8,9 +8,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from labtether import _core
 from labtether._checks import check_name
 from labtether._framing import FramingLike
+from labtether._line_settings import Rs485
 from labtether._link import Link
 from labtether._open import serial, tcp
 from labtether._options import common_options
+from labtether._remote import rfc2217
 
 __all__ = ["link"]
 
@@ -50,11 +52,28 @@ _SERIAL_SETTINGS: dict[str, Any] = {
     "exclusive": bool,
     "dtr": bool,
     "rts": bool,
+    "low_latency": bool,
+    "rs485": bool,
+}
+# Seconds, or "none".
+_SILENCE = "silence"
+_TCP_SETTINGS: dict[str, Any] = {"connect_timeout": float, "nodelay": bool, "tcp_keepalive": _SILENCE, "tls": bool}
+# What only a driver of this machine knows.
+_LOCAL = ("exclusive", "low_latency", "rs485")
+_SCHEME_SETTINGS: dict[str, dict[str, Any]] = {
+    "serial": _SERIAL_SETTINGS,
+    "tcp": _TCP_SETTINGS,
+    "rfc2217": {name: kind for name, kind in _SERIAL_SETTINGS.items() if name not in _LOCAL}
+    | {"connect_timeout": float},
 }
 _ANY_SETTINGS: dict[str, Any] = {
     "timeout": float,
     "name": str,
     "drain": float,
+    "gap": float,
+    "char_delay": float,
+    "chunk": int,
+    "echo": bool,
     "settle": float,
     "turn": float,
     "close_timeout": float,
@@ -64,15 +83,16 @@ _ANY_SETTINGS: dict[str, Any] = {
 def link(url: str, **options: Any) -> Link[Any]:
     """A closed link to where `url` leads, for settings kept in files.
 
-    `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `sim://balance`. The query part takes the
-    settings that are numbers, words or true and false; `options` are those of `serial` and `tcp`, and go before it.
+    `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `rfc2217://host:2217?baudrate=9600`,
+    `sim://balance`. The query part takes the settings that are numbers, words or true and false; `options` are those
+    of `serial`, `tcp` and `rfc2217`, and go before it.
 
     Raises ValueError for a URL that says nothing, TypeError for an unknown option.
     """
     check_name(url, "url")
     parts = urlsplit(url)
     settings: dict[str, Any] = {}
-    known = _ANY_SETTINGS | {"serial": _SERIAL_SETTINGS, "tcp": {"connect_timeout": float}}.get(parts.scheme, {})
+    known = _ANY_SETTINGS | _SCHEME_SETTINGS.get(parts.scheme, {})
     try:
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
@@ -81,6 +101,8 @@ def link(url: str, **options: Any) -> Link[Any]:
         if name not in known:
             raise ValueError(f"a {parts.scheme}:// url has no setting {name!r}; there are {', '.join(sorted(known))}")
         settings[name] = _setting(known[name], name, text)
+    if "rs485" in settings:
+        settings["rs485"] = Rs485() if settings["rs485"] else None
     settings.update(options)
     match parts.scheme:
         case "serial":
@@ -89,19 +111,29 @@ def link(url: str, **options: Any) -> Link[Any]:
                 raise ValueError(f"{url!r} names no port: serial:///dev/ttyUSB0")
             return serial(path, **settings)
         case "tcp":
-            try:
-                host, port = parts.hostname, parts.port
-            except ValueError:
-                raise ValueError(f"{url!r} has no usable port number: tcp://host:5025") from None
-            if not host or port is None or parts.path not in ("", "/"):
-                raise ValueError(f"{url!r} is not of the form tcp://host:5025")
-            return tcp(host, port, **settings)
+            return tcp(*_server(url, "tcp://host:5025"), **settings)
+        case "rfc2217":
+            return rfc2217(*_server(url, "rfc2217://host:2217"), **settings)
         case "sim":
             return _simulated(parts.netloc, **settings)
         case "":
-            raise ValueError(f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025 or sim://balance")
+            raise ValueError(
+                f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025, rfc2217://host:2217 or sim://balance"
+            )
         case scheme:
-            raise ValueError(f"there are no {scheme}:// links; there are serial://, tcp:// and sim://")
+            raise ValueError(f"there are no {scheme}:// links; there are serial://, tcp://, rfc2217:// and sim://")
+
+
+def _server(url: str, form: str) -> tuple[str, int]:
+    """The host and the port of `url`, which is to be of that form."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{url!r} has no usable port number: {form}") from None
+    if not host or port is None or parts.path not in ("", "/"):
+        raise ValueError(f"{url!r} is not of the form {form}")
+    return host, port
 
 
 def _setting(kind: Any, name: str, text: str) -> Any:
@@ -109,6 +141,10 @@ def _setting(kind: Any, name: str, text: str) -> Any:
         if text.lower() not in _FLAGS:
             raise ValueError(f"{name} is true or false, not {text!r}")
         return _FLAGS[text.lower()]
+    if kind is _SILENCE:
+        if text.lower() == "none":
+            return None
+        kind = float
     try:
         return kind(text)
     except ValueError:

@@ -8,8 +8,8 @@
 //! 1. The register refers to functions weakly: an object whose method is its own link's checksum can be collected. Who makes an oracle
 //!    sees to it that the function lives as long as it is needed.
 //! 2. No Python code runs while the desk is locked.
-//! 3. The thread starts when a link is set up, or asked, that needs it, and ends when no function has been left for a while, or with
-//!    the process.
+//! 3. The thread starts when a link is set up, or asked, that needs it, and ends when nobody has been engaged for a while, or with the
+//!    process.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -37,9 +37,9 @@ const LAST_PATIENCE: Duration = Duration::from_millis(100);
 struct Desk {
     errands: VecDeque<(u64, Bytes, Answer)>,
     functions: HashMap<u64, Function>,
-    /// Those that nobody needs any more; dropped on the clerk's thread.
-    dropped: Vec<Function>,
     next: u64,
+    /// How many there are who may ask.
+    engaged: usize,
     /// Whether the thread runs.
     running: bool,
     closed: bool,
@@ -76,7 +76,7 @@ impl Function {
 
 /// Asks a function of bytes to bytes, on the clerk's thread. `name`: whose it is, in words: "the framing's take()".
 ///
-/// The caller keeps `function` alive for as long as it may be asked.
+/// The caller keeps `function` alive for as long as it may be asked, and asks through [`Oracle::engaged`] (`Inquiry::fresh`).
 pub(super) fn oracle(function: &Bound<'_, PyAny>, name: &str) -> PyResult<Arc<dyn Oracle>> {
     if !function.is_callable() {
         return Err(PyTypeError::new_err(format!("{name} is a function, not {}", function.get_type().name()?)));
@@ -119,6 +119,46 @@ impl Oracle for Asked {
             said.and_then(|said| bytes_of(said.bind(py))).map_err(|error| fault(py, &self.name, error))
         })
     }
+
+    fn engaged(self: Arc<Asked>) -> Arc<dyn Oracle> {
+        if !lifecycle::is_forked() {
+            desk().engaged += 1;
+        }
+        Arc::new(Engaged(self))
+    }
+}
+
+/// As long as there is one, the thread stays.
+struct Engaged(Arc<Asked>);
+
+impl Oracle for Engaged {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn ask(&self, question: Bytes, answer: Answer) {
+        self.0.ask(question, answer);
+    }
+
+    fn at_once(&self, question: &[u8]) -> Verdict {
+        self.0.at_once(question)
+    }
+
+    fn engaged(self: Arc<Engaged>) -> Arc<dyn Oracle> {
+        self
+    }
+}
+
+impl Drop for Engaged {
+    fn drop(&mut self) {
+        // The lock may have been held by a thread that a forked child does not have.
+        if !lifecycle::is_forked() {
+            let mut desk = desk();
+            desk.engaged = desk.engaged.saturating_sub(1);
+            drop(desk);
+            CHANGED.notify_all();
+        }
+    }
 }
 
 impl Drop for Asked {
@@ -127,12 +167,9 @@ impl Drop for Asked {
         if lifecycle::is_forked() {
             return;
         }
-        let mut desk = desk();
-        if let Some(function) = desk.functions.remove(&self.key) {
-            desk.dropped.push(function);
-            drop(desk);
-            CHANGED.notify_all();
-        }
+        let function = desk().functions.remove(&self.key);
+        // The lock is free by now. Without Python at hand, the reference is given back by whoever has it next.
+        drop(function);
     }
 }
 
@@ -248,13 +285,8 @@ impl Errand {
 #[pyfunction]
 pub(super) fn next_errand(py: Python<'_>) -> Option<Errand> {
     loop {
-        let (dropped, errand) = py.detach(wait);
-        let Some((key, question, answer)) = errand else {
-            drop(dropped);
-            return None;
-        };
+        let (key, question, answer) = py.detach(wait)?;
         let _inside = Inside::enter(py);
-        drop(dropped);
         let (function, name) = {
             let mut desk = desk();
             let Some(function) = desk.functions.get(&key) else { continue };
@@ -269,9 +301,7 @@ pub(super) fn next_errand(py: Python<'_>) -> Option<Errand> {
     }
 }
 
-type Work = (Vec<Function>, Option<(u64, Bytes, Answer)>);
-
-fn wait() -> Work {
+fn wait() -> Option<(u64, Bytes, Answer)> {
     let mut desk = desk();
     desk.doing = None;
     loop {
@@ -279,12 +309,12 @@ fn wait() -> Work {
             break;
         }
         if let Some(errand) = desk.errands.pop_front() {
-            return (std::mem::take(&mut desk.dropped), Some(errand));
+            return Some(errand);
         }
-        if desk.functions.is_empty() {
+        if desk.engaged == 0 {
             let waited = CHANGED.wait_timeout(desk, PATIENCE).unwrap_or_else(PoisonError::into_inner);
             desk = waited.0;
-            if waited.1.timed_out() && desk.functions.is_empty() && desk.errands.is_empty() {
+            if waited.1.timed_out() && desk.engaged == 0 && desk.errands.is_empty() {
                 break;
             }
         } else {
@@ -292,8 +322,7 @@ fn wait() -> Work {
         }
     }
     desk.running = false;
-    let dropped = std::mem::take(&mut desk.dropped);
     drop(desk);
     CHANGED.notify_all();
-    (dropped, None)
+    None
 }

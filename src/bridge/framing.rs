@@ -13,7 +13,7 @@ use crate::framing::catalogue::{self, Crc};
 use crate::framing::checksum::{Checksum, Covers, Function, Order, Place, Style};
 use crate::framing::oracle::Inquiry;
 use crate::framing::{
-    BadFraming, Enclosed, Fixed, Framing, IeeeBlock, LengthPrefixed, Lines, ModbusRtu, Own, Stuffed, Stuffing,
+    BadFraming, Enclosed, Fixed, Framing, IeeeBlock, LengthPrefixed, Lines, ModbusRtu, Own, Packets, Stuffed, Stuffing,
     UntilQuiet,
 };
 
@@ -57,66 +57,66 @@ impl PyFraming {
 
 #[pymethods]
 impl PyFraming {
-    /// Messages that end in one of `terminators`.
+    /// Messages that end in one of `ends`.
     #[staticmethod]
-    #[pyo3(signature = (terminators, send_terminator, keep, max_length, count, escape, checksum))]
+    #[pyo3(signature = (ends, sent_end, keep, most, count, escape, sum))]
     fn lines(
-        terminators: Vec<Vec<u8>>,
-        send_terminator: Option<Vec<u8>>,
+        ends: Vec<Vec<u8>>,
+        sent_end: Option<Vec<u8>>,
         keep: bool,
-        max_length: usize,
+        most: usize,
         count: usize,
         escape: Option<u8>,
-        checksum: Option<&Bound<'_, PyChecksum>>,
+        sum: Option<&Bound<'_, PyChecksum>>,
     ) -> PyResult<PyFraming> {
-        let terminators = terminators.into_iter().map(Bytes::from).collect();
+        let ends = ends.into_iter().map(Bytes::from).collect();
         let lines = || {
-            let mut lines = Lines::new(terminators, send_terminator.map(Bytes::from), keep, max_length)?;
+            let mut lines = Lines::new(ends, sent_end.map(Bytes::from), keep, most)?;
             lines = lines.counting(count)?;
             if let Some(escape) = escape {
                 lines = lines.escaping(escape)?;
             }
-            match checksum_of(checksum) {
+            match checksum_of(sum) {
                 Some(checksum) => lines.with_checksum(checksum),
                 None => Ok(lines),
             }
         };
-        framed(lines(), checksum)
+        framed(lines(), sum)
     }
 
     /// Messages of `size` bytes; None: nobody has said yet.
     #[staticmethod]
-    #[pyo3(signature = (size, checksum))]
-    fn fixed(size: Option<usize>, checksum: Option<&Bound<'_, PyChecksum>>) -> PyResult<PyFraming> {
-        framed(Fixed::new(size, checksum_of(checksum)), checksum)
+    #[pyo3(signature = (size, sum))]
+    fn fixed(size: Option<usize>, sum: Option<&Bound<'_, PyChecksum>>) -> PyResult<PyFraming> {
+        framed(Fixed::new(size, checksum_of(sum)), sum)
     }
 
     /// Messages whose length a field says.
     #[staticmethod]
-    #[pyo3(signature = (size, order, offset, adjust, max_length, checksum))]
+    #[pyo3(signature = (size, order, offset, adjust, max_length, sum))]
     fn length_prefixed(
         size: usize,
         order: &str,
         offset: usize,
         adjust: i64,
         max_length: usize,
-        checksum: Option<&Bound<'_, PyChecksum>>,
+        sum: Option<&Bound<'_, PyChecksum>>,
     ) -> PyResult<PyFraming> {
         let order = order_of(order)?;
-        framed(LengthPrefixed::new(size, order, offset, adjust, max_length, checksum_of(checksum)), checksum)
+        framed(LengthPrefixed::new(size, order, offset, adjust, max_length, checksum_of(sum)), sum)
     }
 
     /// Messages between `start` and `end`.
     #[staticmethod]
-    #[pyo3(signature = (start, end, escape, max_length, checksum))]
+    #[pyo3(signature = (start, end, escape, max_length, sum))]
     fn enclosed(
         start: Vec<u8>,
         end: Vec<u8>,
         escape: Option<u8>,
         max_length: usize,
-        checksum: Option<&Bound<'_, PyChecksum>>,
+        sum: Option<&Bound<'_, PyChecksum>>,
     ) -> PyResult<PyFraming> {
-        framed(Enclosed::new(start.into(), end.into(), escape, max_length, checksum_of(checksum)), checksum)
+        framed(Enclosed::new(start.into(), end.into(), escape, max_length, checksum_of(sum)), sum)
     }
 
     /// Blocks of IEEE 488.2.
@@ -131,19 +131,25 @@ impl PyFraming {
         framed(ModbusRtu::new(), None)
     }
 
+    /// Packets of a pipe that has them.
+    #[staticmethod]
+    fn packets() -> PyResult<PyFraming> {
+        framed(Ok(Packets), None)
+    }
+
     /// Messages that end with silence.
     #[staticmethod]
-    #[pyo3(signature = (seconds, max_length, checksum))]
-    fn until_quiet(seconds: f64, max_length: usize, checksum: Option<&Bound<'_, PyChecksum>>) -> PyResult<PyFraming> {
-        framed(UntilQuiet::new(span(seconds)?, max_length, checksum_of(checksum)), checksum)
+    #[pyo3(signature = (seconds, max_length, sum))]
+    fn until_quiet(seconds: f64, max_length: usize, sum: Option<&Bound<'_, PyChecksum>>) -> PyResult<PyFraming> {
+        framed(UntilQuiet::new(span(seconds)?, max_length, checksum_of(sum)), sum)
     }
 
     /// SLIP, or COBS.
     #[staticmethod]
-    #[pyo3(signature = (slip, max_length, checksum))]
-    fn stuffed(slip: bool, max_length: usize, checksum: Option<&Bound<'_, PyChecksum>>) -> PyResult<PyFraming> {
+    #[pyo3(signature = (slip, max_length, sum))]
+    fn stuffed(slip: bool, max_length: usize, sum: Option<&Bound<'_, PyChecksum>>) -> PyResult<PyFraming> {
         let stuffing = if slip { Stuffing::Slip } else { Stuffing::Cobs };
-        framed(Stuffed::new(stuffing, max_length, checksum_of(checksum)), checksum)
+        framed(Stuffed::new(stuffing, max_length, checksum_of(sum)), sum)
     }
 
     /// The user's own. `take` says how many bytes it removed (8 bytes, little end first), then 1 and the message if there is one.

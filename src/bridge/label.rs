@@ -53,6 +53,11 @@ impl Label {
         self
     }
 
+    /// Whether it is a part of an exchange.
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside
+    }
+
     /// The link and the command, where this is something said on a link.
     pub(super) fn exchange(&self) -> Option<(&str, Option<&Bytes>)> {
         match &self.object {

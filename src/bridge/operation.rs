@@ -50,6 +50,8 @@ struct State {
     stage: Stage,
     /// The generator that sees a cancellation through.
     settling: Option<Py<PyAny>>,
+    /// What the instrument did, once a cancellation was seen through.
+    effect: Option<Effect>,
 }
 
 /// See the module.
@@ -71,14 +73,13 @@ pub(super) struct Operation {
 
 pub(super) enum Step {
     Ready(Verdict),
-    /// It could not be begun.
     Refused(Refusal),
     Pending,
 }
 
 impl Operation {
     pub(super) fn new(what: Label, text: bool, start: Start) -> Operation {
-        let inside = Mutex::new(State { stage: Stage::Idle(start), settling: None });
+        let inside = Mutex::new(State { stage: Stage::Idle(start), settling: None, effect: None });
         Operation { inside, key: next_id(), what, text, shielded: false, ordered: false, patience: Duration::ZERO }
     }
 
@@ -261,6 +262,9 @@ impl Operation {
     pub(super) fn close(&self) {
         let (stage, settling) = {
             let mut inside = self.inside();
+            if let Stage::Settled(verdict) = &inside.stage {
+                inside.effect = effect_of(verdict);
+            }
             (std::mem::replace(&mut inside.stage, Stage::Over), inside.settling.take())
         };
         drop((stage, settling));
@@ -295,7 +299,7 @@ impl Operation {
         }
     }
 
-    /// The value, or the error raised, after `poll_in` said that it is there.
+    /// The value, or the error raised, once it is there.
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let _inside = Inside::enter(py);
         let verdict = match std::mem::replace(&mut self.inside().stage, Stage::Over) {
@@ -312,6 +316,8 @@ impl Operation {
     fn epitaph(&self) -> Option<String> {
         match &self.inside().stage {
             Stage::Idle(_) | Stage::Over => None,
+            // An exchange speaks for what is done in it.
+            Stage::Settled(_) if self.what.is_inside() => None,
             Stage::Settled(verdict) if effect_of(verdict) == Some(Effect::NeverStarted) => None,
             Stage::Settled(verdict) => Some(describe(&self.what, verdict)),
             Stage::Waiting(_) => Some(stuck(&self.what, CANCEL_TIMEOUT.saturating_add(self.patience))),
@@ -327,29 +333,32 @@ impl Operation {
         Some((link.to_string(), command, effect_of(verdict)?.word()))
     }
 
+    /// What the instrument did, where the await was cancelled.
+    #[getter]
+    fn effect(&self) -> Option<&'static str> {
+        self.inside().effect.map(Effect::word)
+    }
+
     /// The number under which a port knows it.
     #[getter]
     fn key(&self) -> u64 {
         self.key
     }
 
-    /// Seconds that a cancelled await waits for it to end, besides CANCEL_TIMEOUT.
-    #[getter]
-    #[pyo3(name = "patience")]
+    /// Seconds for which a cancelled await waits, besides CANCEL_TIMEOUT.
+    #[getter(patience)]
     fn patience_seconds(&self) -> f64 {
         self.patience.as_secs_f64()
     }
 
     /// Whether it is begun in a cancelled task too.
-    #[getter]
-    #[pyo3(name = "shielded")]
+    #[getter(shielded)]
     fn is_shielded(&self) -> bool {
         self.shielded
     }
 
     /// Whether nothing may come between the claim of its value and its return.
-    #[getter]
-    #[pyo3(name = "ordered")]
+    #[getter(ordered)]
     fn is_ordered(&self) -> bool {
         self.ordered
     }

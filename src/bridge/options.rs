@@ -10,9 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use regex::bytes::Regex;
 
+use super::clerk;
 use super::errors::bad_message;
 use super::framing::PyFraming;
 use super::values::{PyPattern, span};
+use crate::framing::Framing;
+use crate::framing::oracle::Inquiry;
 use crate::lifecycle::{engine, log};
 use crate::link::Config;
 use crate::link::opener::Opener;
@@ -34,6 +37,9 @@ type Policy = (Option<Vec<u8>>, Option<Py<PyPattern>>, Option<f64>);
 /// A keep-alive: command, whether it is raw, seconds, whether it has a reply, the id in it.
 type Awake = (Vec<u8>, bool, f64, bool, Option<Vec<u8>>);
 
+/// Where a reply's id is: the group of a pattern, a slice, or where a function says.
+type Ids = (Option<Py<PyPattern>>, Option<(usize, usize)>, Option<Py<PyAny>>);
+
 /// The options every kind of link has; Python has checked them and filled in the defaults.
 pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> PyResult<Common> {
     fn get<'py, T: FromPyObjectOwned<'py>>(options: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
@@ -42,6 +48,9 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
     }
     let framing: Option<Py<PyFraming>> = get(options, "framing")?;
     let framing = framing.map(|framing| framing.get().fresh());
+    if framing.as_ref().is_some_and(Framing::wants_packets) && !opener.keeps_packets() {
+        return Err(PyValueError::new_err("Packets are for links that have packets: lt.usb"));
+    }
     let framed = |body: &[u8], raw: bool| -> PyResult<Bytes> {
         match &framing {
             Some(framing) if !raw => framing.encode(body).map_err(|error| bad_message(options.py(), &error)),
@@ -76,11 +85,17 @@ pub(super) fn common(opener: Box<dyn Opener>, options: &Bound<'_, PyDict>) -> Py
         }),
         None => None,
     };
-    let ids: Option<(Option<Py<PyPattern>>, usize, usize)> = get(options, "ids")?;
-    let ids = ids.map(|(group, start, end)| match group {
-        Some(pattern) => IdOf::Group(pattern.get().0.clone()),
-        None => IdOf::Slice(start..end),
-    });
+    let ids: Option<Ids> = get(options, "ids")?;
+    let ids = match ids {
+        Some((Some(pattern), ..)) => Some(IdOf::Group(pattern.get().0.clone())),
+        Some((_, Some((start, end)), _)) => Some(IdOf::Slice(start..end)),
+        Some((_, _, function)) => {
+            let function = function.ok_or_else(|| PyValueError::new_err("match has no reply"))?;
+            let oracle = clerk::oracle(function.bind(options.py()), "the reply function of ById")?;
+            Some(IdOf::Asked(Inquiry::of(oracle).fresh()))
+        }
+        None => None,
+    };
     let echo = match get::<String>(options, "echo")?.as_str() {
         "bytes" => Echo::Bytes,
         "line" => Echo::Line,

@@ -19,6 +19,7 @@ mod lines;
 mod modbus;
 pub mod oracle;
 mod own;
+mod packets;
 mod quiet;
 mod sized;
 mod stuffed;
@@ -38,6 +39,7 @@ pub use lines::Lines;
 pub use modbus::ModbusRtu;
 use oracle::Inquiry;
 pub use own::Own;
+pub use packets::Packets;
 pub use quiet::UntilQuiet;
 pub use sized::{Fixed, LengthPrefixed};
 pub use stuffed::{Stuffed, Stuffing};
@@ -64,6 +66,8 @@ pub enum Framing {
     UntilQuiet(Arc<UntilQuiet>),
     /// SLIP and COBS.
     Stuffed(Arc<Stuffed>),
+    /// Packets of a pipe that has them.
+    Packets(Arc<Packets>),
     /// The user's own.
     Own(Arc<Own>),
 }
@@ -114,6 +118,7 @@ macro_rules! each {
             Framing::ModbusRtu($one) => $it,
             Framing::UntilQuiet($one) => $it,
             Framing::Stuffed($one) => $it,
+            Framing::Packets($one) => $it,
             Framing::Own($one) => $it,
         }
     };
@@ -211,6 +216,11 @@ impl Framing {
         if heard.is_empty() { None } else { Some(self.kind().hint(heard)) }
     }
 
+    /// Whether it wants a pipe that keeps packets apart.
+    pub fn wants_packets(&self) -> bool {
+        matches!(self, Framing::Packets(_))
+    }
+
     /// Whether code of the user's own is asked.
     pub fn asks(&self) -> bool {
         self.inquiry().is_some()
@@ -244,4 +254,4 @@ macro_rules! from {
     };
 }
 
-from! { Lines Fixed LengthPrefixed Enclosed IeeeBlock ModbusRtu UntilQuiet Stuffed Own }
+from! { Lines Fixed LengthPrefixed Enclosed IeeeBlock ModbusRtu UntilQuiet Stuffed Packets Own }

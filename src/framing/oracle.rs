@@ -42,6 +42,9 @@ pub trait Oracle: Send + Sync {
 
     /// Works it out here and now: for what is being sent, in its sender's own call.
     fn at_once(&self, question: &[u8]) -> Verdict;
+
+    /// The same, for whoever is going to ask it: as long as it is kept, there is somebody to answer.
+    fn engaged(self: Arc<Self>) -> Arc<dyn Oracle>;
 }
 
 /// More than one question is rare: whoever cuts the same stream has the same question.
@@ -67,9 +70,9 @@ impl Inquiry {
         Inquiry { oracle, known: Arc::default() }
     }
 
-    /// Asks the same oracle, and shares nothing else.
+    /// Asks the same oracle, which is engaged for it, and shares nothing else.
     pub fn fresh(&self) -> Inquiry {
-        Inquiry::of(self.oracle.clone())
+        Inquiry::of(self.oracle.clone().engaged())
     }
 
     /// Asks the same oracle, which answers on the spot: for whoever may run the user's code where they are.
@@ -162,6 +165,10 @@ impl Oracle for OnTheSpot {
 
     fn at_once(&self, question: &[u8]) -> Verdict {
         self.0.at_once(question)
+    }
+
+    fn engaged(self: Arc<Self>) -> Arc<dyn Oracle> {
+        self
     }
 }
 

@@ -76,7 +76,7 @@ impl Aborting {
         self.since
     }
 
-    /// All that was asked had been answered when it began.
+    /// What is known of it without an answer to the abort itself.
     fn so_far(&self) -> Effect {
         self.answered.unwrap_or(if self.is_query || !self.owed.is_empty() {
             Effect::Unconfirmed
@@ -158,9 +158,9 @@ impl Conversation {
         let Some(Current::Abort(aborting)) = &mut self.current else { return false };
         let is_answer = aborting.abort.reply.as_ref().is_some_and(|reply| reply.is_match(body));
         if is_answer && aborting.written {
-            let effect = match aborting.so_far() {
-                Effect::Unconfirmed => Effect::Halted,
-                known => known,
+            let effect = match aborting.answered {
+                None | Some(Effect::Unconfirmed) => Effect::Halted,
+                Some(known) => known,
             };
             self.end_abort(effect, true, at);
             return true;

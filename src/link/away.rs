@@ -125,11 +125,21 @@ impl Conversation {
     }
 
     /// Who may begin while the new connection is readied.
-    pub(super) fn first_of_all(&self) -> Option<u64> {
+    pub(super) fn first_of_all(&mut self, now: Moment) -> Option<u64> {
         let is_free = self.current.is_none() && self.flights.is_empty() && self.debt.is_none();
+        let is_free = is_free && self.quiet_at(now) <= now;
         match &self.access {
             Access::First { .. } if is_free => self.queue.iter().find(|job| job.first).map(|job| job.id),
             _ => None,
+        }
+    }
+
+    /// Whether somebody waits for a turn who may have it as soon as the line is free.
+    pub(super) fn has_somebody_to_ask(&self) -> bool {
+        match &self.access {
+            Access::All => !self.queue.is_empty(),
+            Access::Nobody { .. } => false,
+            Access::First { .. } => self.queue.iter().any(|job| job.first),
         }
     }
 

@@ -144,7 +144,12 @@ impl Conversation {
         }
         match doing.job {
             Some(job) if doing.left => {
-                let effect = if doing.begun { Effect::RanToCompletion } else { Effect::NeverStarted };
+                let effect = match (doing.begun, doing.hold.is_zero()) {
+                    (false, _) => Effect::NeverStarted,
+                    (true, true) => Effect::RanToCompletion,
+                    // A break that was cut short.
+                    (true, false) => Effect::Halted,
+                };
                 self.confirm(job, effect, now.moment, None);
             }
             Some(job) => self.give(job, verdict, now.moment),

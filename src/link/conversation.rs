@@ -30,7 +30,7 @@ use super::loans::Loan;
 use super::output::{Frame, Output, Owner};
 use super::poll::Polls;
 use super::queue::Queue;
-use super::rules::{Pacing, Rules};
+use super::rules::{IdOf, Pacing, Rules};
 use super::talk::Talk;
 use super::ticket::{Counts, Gauge, Heard, Verdict};
 use super::trace::Trace;
@@ -126,6 +126,8 @@ pub struct Conversation {
     pub(super) current: Option<Current>,
     /// Queries that are told apart by their ids; they share the line.
     pub(super) flights: Flights,
+    /// What a function of the user's said of the last message.
+    pub(super) known_id: Option<(Bytes, Bytes)>,
     /// What the instrument has yet to repeat.
     pub(super) echoes: VecDeque<Echo>,
     pub(super) controls: VecDeque<Doing>,
@@ -173,6 +175,9 @@ impl Conversation {
         if let Some(framing) = &rules.framing {
             framing.attend(&ring);
         }
+        if let Some(IdOf::Asked(inquiry)) = &rules.ids {
+            inquiry.attend(&ring);
+        }
         Conversation {
             rules,
             trace,
@@ -188,6 +193,7 @@ impl Conversation {
             queue: Queue::default(),
             current: None,
             flights: Flights::default(),
+            known_id: None,
             echoes: VecDeque::new(),
             controls: VecDeque::new(),
             debt: None,

@@ -55,12 +55,13 @@ impl Desk {
 }
 
 impl Desk {
-    /// Gives the actor that sits here a new pipe, for now only for whoever readies it.
-    pub(super) fn plug(&self, pipe: Box<dyn Transport>, now: Stamp) {
-        if let Some(actor) = &mut *self.lock() {
-            actor.plug(pipe, now);
-            actor.wake();
-        }
+    /// Gives the actor that sits here a new pipe, for now only for whoever readies it; gives it back if there is none.
+    pub(super) fn plug(&self, pipe: Box<dyn Transport>, now: Stamp) -> Option<Box<dyn Transport>> {
+        let mut seat = self.lock();
+        let Some(actor) = &mut *seat else { return Some(pipe) };
+        actor.plug(pipe, now);
+        actor.wake();
+        None
     }
 
     /// Takes its pipe away again.

@@ -14,6 +14,8 @@ use crate::framing::FrameError;
 pub(super) struct Echo {
     /// The bytes, or the body.
     expected: Bytes,
+    /// How many of them are the command; an instrument may repeat it without what ends it.
+    command: usize,
     line: bool,
     /// Whoever wrote it has left: it is a part of what is owed, and no longer awaited than that.
     is_owed: bool,
@@ -33,7 +35,8 @@ impl Conversation {
             rules::Echo::Bytes => (frame.clone(), false),
             rules::Echo::Line => (command.clone(), true),
         };
-        self.echoes.push_back(Echo { expected, line, is_owed: false });
+        let command = if expected.starts_with(command) { command.len() } else { expected.len() };
+        self.echoes.push_back(Echo { expected, command, line, is_owed: false });
     }
 
     /// The same for a frame whose asker has left.
@@ -52,8 +55,8 @@ impl Conversation {
     /// Takes the next echo out. Returns whether more could be done.
     pub(super) fn hear_echo(&mut self, at: Stamp) -> bool {
         let Some(echo) = self.echoes.front() else { return false };
-        let (expected, line) = (echo.expected.clone(), echo.line);
-        let found = if line { self.echoed_line(&expected, at) } else { self.echoed_bytes(&expected, at) };
+        let (expected, command, line) = (echo.expected.clone(), echo.command, echo.line);
+        let found = if line { self.echoed_line(&expected, at) } else { self.echoed_bytes(&expected, command, at) };
         match found {
             Err(error) => self.not_echoed(&expected, &error.to_string(), at),
             Ok(Found::NotYet) => return false,
@@ -80,17 +83,15 @@ impl Conversation {
         Ok(Found::Wrong(message.body))
     }
 
-    fn echoed_bytes(&mut self, expected: &Bytes, at: Stamp) -> Result<Found, FrameError> {
+    fn echoed_bytes(&mut self, expected: &Bytes, command: usize, at: Stamp) -> Result<Found, FrameError> {
         let many = self.input.len().min(expected.len());
-        if many == 0 {
-            return Ok(Found::NotYet);
-        }
-        if self.input.get(..many) == expected.get(..many) {
-            if many < expected.len() {
-                return Ok(Found::NotYet);
-            }
-            let _ = self.input.split_to(many);
+        let alike = self.input.iter().zip(expected).take_while(|(came, was)| came == was).count();
+        if alike == expected.len() || (alike < many && alike >= command && command > 0) {
+            let _ = self.input.split_to(if alike == expected.len() { alike } else { command });
             return Ok(Found::Right);
+        }
+        if alike == many {
+            return Ok(Found::NotYet);
         }
         // Something unsolicited may have come in between.
         if let (Some(framing), true) = (self.rules.framing.clone(), self.rules.unsolicited.is_some())
@@ -98,7 +99,7 @@ impl Conversation {
         {
             if self.is_unsolicited(&message.body) {
                 self.deliver_unasked(message.body, at);
-                return self.echoed_bytes(expected, at);
+                return self.echoed_bytes(expected, command, at);
             }
             return Ok(Found::Wrong(message.wire));
         }

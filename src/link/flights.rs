@@ -114,7 +114,7 @@ impl Conversation {
 
     /// A message, while queries are told apart by id and nobody has the line to himself.
     pub(super) fn hear_by_id(&mut self, at: Stamp) -> bool {
-        let (Some(ids), Some(framing)) = (self.rules.ids.clone(), self.rules.framing.clone()) else { return false };
+        let Some(framing) = self.rules.framing.clone() else { return false };
         let message = match self.cut_message(&framing, at) {
             Ok(None) => return false,
             Ok(Some(message)) => message,
@@ -141,8 +141,7 @@ impl Conversation {
             self.landed(flight, Effect::Halted, at.moment, true);
             return true;
         }
-        let id = ids.of(&body);
-        match id.and_then(|id| self.flights.take(|flight| flight.has_gone() && flight.id == id)) {
+        match self.id_of(&body).and_then(|id| self.flights.take(|flight| flight.has_gone() && flight.id == id)) {
             Some(flight) if flight.leaving.is_some() => {
                 let said_no = self.rules.error.as_ref().is_some_and(|error| error.is_match(&body));
                 self.drop_late(body, at);
@@ -163,7 +162,7 @@ impl Conversation {
         if self.flights.left.is_empty() {
             return false;
         }
-        let Some(id) = self.rules.ids.as_ref().and_then(|ids| ids.of(body)) else { return false };
+        let Some(id) = self.id_of(body) else { return false };
         let Some(index) = self.flights.left.iter().position(|(left, _)| *left == id) else { return false };
         self.flights.left.remove(index);
         self.drop_late(body.clone(), at);

@@ -1,5 +1,7 @@
 //! What incoming bytes mean: a late reply, the reply, or something nobody asked for.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use regex::bytes::Regex;
 
@@ -8,7 +10,7 @@ use super::job::{Job, Want, What};
 use super::loans::Source;
 use super::log::Level;
 use super::question::Question;
-use super::rules::{Resync, code_and_text};
+use super::rules::{IdOf, Resync, code_and_text};
 use super::ticket::{Answer, Heard};
 use super::trace::{Direction, Event};
 use crate::clock::{Moment, Stamp};
@@ -86,6 +88,36 @@ impl Conversation {
 
     /// The next whole message, where silence may end one too.
     pub(super) fn cut_message(&mut self, framing: &Framing, at: Stamp) -> Result<Option<Message>, FrameError> {
+        let message = self.cut_by(framing, at)?;
+        match (message, &self.rules.ids) {
+            (Some(message), Some(IdOf::Asked(inquiry))) => match inquiry.ask(&message.body) {
+                Poll::Pending => {
+                    // Heard again when it is known whose it is.
+                    self.unread(&[message.wire]);
+                    Ok(None)
+                }
+                Poll::Ready(Err(fault)) => Err(fault.into()),
+                Poll::Ready(Ok(id)) => {
+                    self.known_id = Some((message.body.clone(), id));
+                    Ok(Some(message))
+                }
+            },
+            (message, _) => Ok(message),
+        }
+    }
+
+    /// The id that `body`, the last message that was cut, carries.
+    pub(super) fn id_of(&self, body: &Bytes) -> Option<Bytes> {
+        match self.rules.ids.as_ref()? {
+            IdOf::Asked(_) => {
+                let known = self.known_id.as_ref().filter(|(known, _)| known == body);
+                known.map(|(_, id)| id.clone()).filter(|id| !id.is_empty())
+            }
+            ids => ids.of(body),
+        }
+    }
+
+    fn cut_by(&mut self, framing: &Framing, at: Stamp) -> Result<Option<Message>, FrameError> {
         let message = framing.cut(&mut self.input)?;
         if message.is_none()
             && let (Some(quiet), Some(last)) = (framing.quiet(), self.last_heard)

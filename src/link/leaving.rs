@@ -86,7 +86,7 @@ impl Conversation {
     /// It was cut short, or failed, or gave up on an answer: what it is owed is the link's debt.
     fn leave_owed(&mut self, mut talk: Talk, ending: Ending, now: Stamp) {
         let drain = self.rules.drain;
-        let mut until = talk.owed_until.max(now.moment) + drain;
+        let mut until = talk.owed_for().max(now.moment) + drain;
         if ending == Ending::Cancelled && talk.started.is_some() {
             if talk.owed.is_empty() {
                 until = now.moment + drain;

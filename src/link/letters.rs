@@ -43,6 +43,9 @@ impl Conversation {
         {
             return self.give(job, Err(error), now.moment);
         }
+        if let What::Receive { framing: Some(framing), .. } = &job.what {
+            framing.attend(&self.ring);
+        }
         if let Some(error) = self.no_connection(&job, now.moment) {
             return self.give(job, Err(error), now.moment);
         }

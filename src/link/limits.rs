@@ -44,7 +44,7 @@ impl Conversation {
 
     /// Whether somebody could begin, if only the line were quiet.
     fn waits_for_quiet(&self) -> bool {
-        let is_held_up = !self.is_open_to_all() || self.debt.is_some() || !self.flights.is_empty();
+        let is_held_up = !self.has_somebody_to_ask() || self.debt.is_some() || !self.flights.is_empty();
         !is_held_up && if self.rules.ids.is_some() { self.next_to_fly().is_some() } else { !self.queue.is_empty() }
     }
 

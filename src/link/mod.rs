@@ -199,6 +199,11 @@ impl Link {
         LinkError::Closed { about: self.about(None), why: why.to_owned() }
     }
 
+    /// What a face of it raises that is not set up.
+    pub fn not_set_up(&self) -> LinkError {
+        self.closed("it is not set up; enter it with `async with`, or await its setup()")
+    }
+
     fn busy(&self, why: String) -> LinkError {
         LinkError::Busy { about: self.about(None), why }
     }

@@ -12,7 +12,7 @@ use super::job::Closing;
 use super::log::Level;
 use super::opener::Later;
 use super::rules::Reconnect;
-use super::session::{Opening, close_pipe, open};
+use super::session::{Opening, PATIENCE, close_pipe, open};
 use super::{Link, Phase};
 use crate::clock::Moment;
 
@@ -31,8 +31,11 @@ pub(super) async fn serve(
 ) -> Option<(Actor, End, Option<Berth>)> {
     let (link, session) = (at.link, at.session);
     let (mut actor, mut end) = session.desk.seat(actor).await?;
-    let mut search = None;
+    let (mut search, mut came_back) = (None, false);
     while comes_back(link, &end) {
+        if std::mem::take(&mut came_back) {
+            search = None;
+        }
         let cause = Arc::new(part(at, &mut actor, end));
         let pipe = actor.unplug();
         close_pipe(link, session, at.place, pipe, berth.take()).await;
@@ -43,20 +46,26 @@ pub(super) async fn serve(
             Search { wait: policy.first, policy, give_up, failed: None, said: false }
         });
         let mut seat = pin!(session.desk.seat(actor));
+        let mut way = pin!(find_back(at, search_on));
         let found = tokio::select! {
             biased;
             ended = &mut seat => {
                 (actor, end) = ended?;
+                if session.give_up.is_cancelled() {
+                    // An attempt under way ends before its link does.
+                    let clock = at.place.clock();
+                    let _ = clock.until(clock.now() + PATIENCE, way).await;
+                }
                 continue;
             }
-            found = find_back(at, search_on) => found,
+            found = &mut way => found,
         };
-        search = None;
         if found.is_err() {
             // Told to end, it gives the actor back.
             session.close(Closing::Stopped);
         }
         (actor, end) = seat.await?;
+        came_back = true;
         match found {
             Ok(found) => berth = found,
             Err(why) => {
@@ -117,7 +126,10 @@ async fn find_back(at: &Opening<'_>, search: &mut Search) -> Result<Option<Berth
         }
         let wait = search.wait;
         search.wait = wait.mul_f64(search.policy.factor).min(search.policy.limit);
-        clock.sleep(shortened(wait)).await;
+        tokio::select! {
+            () = clock.sleep(shortened(wait)) => {}
+            () = at.session.give_up.cancelled() => return Err("it was stopped".to_owned()),
+        }
         // Where it is, this is not heard to its end.
         search.failed = Some("it was lost again before it was ready".to_owned());
         match attempt(at).await {
@@ -132,6 +144,9 @@ async fn find_back(at: &Opening<'_>, search: &mut Search) -> Result<Option<Berth
                 if !std::mem::replace(&mut search.said, true) {
                     link.log(Level::Warning, format!("{} is not back yet: {why}", link.config.name));
                 }
+                if at.session.give_up.is_cancelled() {
+                    return Err(why);
+                }
                 search.failed = Some(why);
             }
         }
@@ -144,7 +159,10 @@ async fn attempt(at: &Opening<'_>) -> Result<Option<Berth>, String> {
     if berth.is_some() {
         pipe.discard_input();
     }
-    session.desk.plug(pipe, clock.stamp());
+    if let Some(pipe) = session.desk.plug(pipe, clock.stamp()) {
+        close_pipe(link, session, at.place, pipe, berth).await;
+        return Err("nobody waits for it any more".to_owned());
+    }
     link.trace.note(clock.stamp(), format!("open: {}", link.config.port));
     if let Some(ready) = &link.config.ready
         && let Err(why) = ready().await

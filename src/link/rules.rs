@@ -8,6 +8,7 @@ use bytes::Bytes;
 use regex::bytes::{Captures, Regex};
 
 use crate::framing::Framing;
+use crate::framing::oracle::Inquiry;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -92,16 +93,19 @@ pub enum IdOf {
     Group(Regex),
     /// These bytes.
     Slice(Range<usize>),
+    /// Where a function of the user's says. No id is an empty one.
+    Asked(Inquiry),
 }
 
 impl IdOf {
-    /// The id in `body`, if it has one.
+    /// The id in `body`, if it has one and that can be said here.
     pub fn of(&self, body: &Bytes) -> Option<Bytes> {
         match self {
             IdOf::Group(pattern) => {
                 let group = pattern.captures(body)?.get(1)?;
                 Some(body.slice(group.range()))
             }
+            IdOf::Asked(_) => None,
             IdOf::Slice(range) => body.get(range.clone()).map(|id| body.slice_ref(id)),
         }
     }

@@ -181,7 +181,7 @@ pub(super) async fn open(
 
 /// How long opening is waited for after it was given up: a thread in a system call cannot be interrupted, and must not be left behind
 /// unseen. Within the two seconds of a cancelled await.
-const PATIENCE: Duration = Duration::from_millis(1500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Waits for `work` until `deadline`, and for a while after the attempt was given up.
 async fn see_through<T>(work: impl Future<Output = T>, deadline: Moment, attempt: &Attempt) -> Option<T> {

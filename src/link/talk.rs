@@ -33,6 +33,8 @@ pub(super) struct Talk {
     pub(super) owed_until: Moment,
     /// When the last wait that was given up would have ended.
     pub(super) late_until: Moment,
+    /// How many of those that are owed were waited for, and given up.
+    given_up: usize,
     pub(super) asks: VecDeque<Waiting>,
     /// Where it was begun, in words.
     pub(super) place: Arc<str>,
@@ -51,6 +53,7 @@ impl Talk {
             unanswered: false,
             owed_until: opened,
             late_until: opened,
+            given_up: 0,
             asks: VecDeque::new(),
             place,
             abort,
@@ -116,7 +119,13 @@ impl Talk {
         if let Some(owed) = owed {
             self.owed.pop_front();
             self.owed.push_front(owed);
+            self.given_up = (self.given_up + 1).min(self.owed.len());
         }
+    }
+
+    /// Until when what is owed may come: a wait that was given up had a time of its own.
+    pub(super) fn owed_for(&self) -> Moment {
+        if self.given_up >= self.owed.len() { self.late_until } else { self.owed_until }
     }
 }
 
@@ -188,6 +197,7 @@ impl Conversation {
         };
         let Some(Current::Talk(talk)) = &mut self.current else { return false };
         let owed = talk.owed.pop_front();
+        talk.given_up = talk.given_up.saturating_sub(1);
         let id = talk.id;
         let Some(waiting) = talk.asks.pop_front() else { return false };
         match answer {
@@ -290,8 +300,9 @@ impl Conversation {
             }
             talk.still_owed(&waiting, link.clone());
             let command = talk.command.clone();
+            let started = talk.started;
             self.unread(&waiting.taken);
-            let mut about = self.about(&waiting.job, None, now);
+            let mut about = self.about(&waiting.job, started, now);
             about.command = command;
             let hint = match &waiting.job.what {
                 What::Receive { framing, .. } => framing.as_ref().or(link.as_ref()).and_then(|f| f.hint(&about.heard)),

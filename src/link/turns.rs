@@ -22,7 +22,7 @@ impl Conversation {
     /// The job that may begin now. The actor reads once more before it begins it: what has come until then is not its reply.
     pub fn next_turn(&mut self, now: Stamp) -> Option<u64> {
         if !self.is_open_to_all() {
-            return self.first_of_all();
+            return self.first_of_all(now.moment);
         }
         while let Some(poll) = self.polls.take_due(now.moment) {
             let job = question(poll, now.moment);

@@ -26,16 +26,30 @@ pub async fn on_thread<T: Send + 'static>(
     unwanted: impl FnOnce(T) + Send + 'static,
 ) -> io::Result<Option<T>> {
     let (tell, told) = oneshot::channel();
-    let alive = census.enter(parent, Kind::Thread, &Arc::from(name));
-    // Detached on purpose: the census holds it, and the value (or its absence) says when it ended.
-    let _detached: JoinHandle<()> = Builder::new().name(name.to_owned()).spawn(move || {
-        let value = work();
-        drop(alive);
+    start(census, parent, name, work, |value| {
         if let Err(value) = tell.send(value) {
             unwanted(value);
         }
     })?;
     Ok(told.await.ok())
+}
+
+/// Starts a thread called `name` that does `work`, and hands its value to `then`, there, when it is out of the census.
+pub fn start<T>(
+    census: &Census,
+    parent: Option<u64>,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+    then: impl FnOnce(T) + Send + 'static,
+) -> io::Result<()> {
+    let alive = census.enter(parent, Kind::Thread, &Arc::from(name));
+    // Detached on purpose: the census holds it, and the value (or its absence) says when it ended.
+    let _detached: JoinHandle<()> = Builder::new().name(name.to_owned()).spawn(move || {
+        let value = work();
+        drop(alive);
+        then(value);
+    })?;
+    Ok(())
 }
 
 /// Starts a thread that is meant to live as long as the process: the runtime's own.

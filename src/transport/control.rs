@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::serial::{Parity, StopBits};
+use super::serial::{Parity, SerialSettings, StopBits};
 
 /// Something to be done with a line.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,36 @@ pub struct Change {
     pub xonxoff: Option<bool>,
     pub rtscts: Option<bool>,
     pub dsrdtr: Option<bool>,
+}
+
+impl Change {
+    /// All of `settings`.
+    pub fn to(settings: &SerialSettings) -> Change {
+        Change {
+            baudrate: Some(settings.baudrate),
+            bytesize: Some(settings.bytesize),
+            parity: Some(settings.parity),
+            stopbits: Some(settings.stopbits),
+            xonxoff: Some(settings.xonxoff),
+            rtscts: Some(settings.rtscts),
+            dsrdtr: Some(settings.dsrdtr),
+        }
+    }
+
+    /// `settings`, with what is given here.
+    #[must_use]
+    pub fn of(&self, settings: &SerialSettings) -> SerialSettings {
+        SerialSettings {
+            baudrate: self.baudrate.unwrap_or(settings.baudrate),
+            bytesize: self.bytesize.unwrap_or(settings.bytesize),
+            parity: self.parity.unwrap_or(settings.parity),
+            stopbits: self.stopbits.unwrap_or(settings.stopbits),
+            xonxoff: self.xonxoff.unwrap_or(settings.xonxoff),
+            rtscts: self.rtscts.unwrap_or(settings.rtscts),
+            dsrdtr: self.dsrdtr.unwrap_or(settings.dsrdtr),
+            ..settings.clone()
+        }
+    }
 }
 
 /// The lines of a serial port, as they are now. `None`: the device does not say.

@@ -2,14 +2,19 @@
 
 pub mod control;
 pub mod memory;
+pub mod packets;
 pub mod ports;
 pub mod pty;
+pub mod rfc2217;
 pub mod serial;
 pub mod tcp;
+pub mod tls;
 pub mod unplugged;
+pub mod usb;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -28,6 +33,9 @@ pub struct Opened {
     /// What had to be left out, one sentence each.
     pub notices: Vec<String>,
 }
+
+/// Starts something that may block, on a thread of its own.
+pub type Aside = Arc<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
 /// An open byte pipe. Owned by exactly one actor; every method returns at once.
 pub trait Transport: Send {
@@ -58,8 +66,11 @@ pub trait Transport: Send {
     /// *Errors*: the device cannot do it, which is what a pipe without lines says to all of them.
     fn poll_control(&mut self, cx: &mut Context<'_>, control: &Control) -> Poll<Result<Controlled, ControlError>> {
         let _ = cx;
-        Poll::Ready(Err(ControlError::Unsupported(format!("{}: this is no serial line", control.word()))))
+        Poll::Ready(Err(no_line(control)))
     }
+
+    /// Nobody wants the control any more that `poll_control` was last called with: its answer is nobody's, and a break that it begins ends.
+    fn abandon_control(&mut self) {}
 
     /// Gives the pipe back. May block (the kernel waits for output that is held up), so it runs on a thread of its own:
     /// lift the exclusive flag and the lock first, discard pending output, then close.
@@ -67,6 +78,17 @@ pub trait Transport: Send {
 
     /// Whether `close` can block, and so needs that thread.
     fn close_blocks(&self) -> bool;
+}
+
+/// What a pipe that is no serial line says to what it cannot do.
+fn no_line(control: &Control) -> ControlError {
+    let what = if *control == Control::WriteEof { "this pipe has no end of its own" } else { "this is no serial line" };
+    ControlError::Unsupported(format!("{}: {what}", control.word()))
+}
+
+/// What a write after the end of the output meets.
+fn output_ended() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "write_eof has ended the output")
 }
 
 /// A direct read takes no more than this at once, so that a device that never stops talking does not hold up everyone else.

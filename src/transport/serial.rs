@@ -1,5 +1,5 @@
 //! A serial port as a byte pipe, on tokio-serial. What its settings mean to the system is in `serial/line.rs`, why it did not open in
-//! `serial/explain.rs`. Nobody waits for bytes here: no timeouts, no messages.
+//! `serial/explain.rs`, what only some drivers can in `serial/extras.rs`, how breaks, lines and other settings are done in `serial/errand.rs`. Nobody waits for bytes here: no timeouts, no messages.
 //!
 //! # Invariants
 //! 1. Neither flushed nor shut down: both wait, on the runtime's thread, for as long as the line is held.
@@ -7,7 +7,9 @@
 //!    does not wait for a held line, the second because a forked child may have a copy, and the lock is on both.
 //! 3. The port is opened once. Every opening raises DTR, which resets some instruments.
 
+mod errand;
 mod explain;
+mod extras;
 mod line;
 
 use std::fs;
@@ -23,9 +25,12 @@ use rustix::termios::{QueueSelector, ioctl_tiocnxcl, tcflush};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_serial::{SerialPort, SerialStream};
 
-use super::{Gives, Opened, Transport, read_all_now};
+use super::control::{Change, Control, ControlError, Controlled};
+use super::{Aside, Gives, Opened, Transport, read_all_now};
+use crate::descriptor::ioctl::set_break;
 use crate::descriptor::{Registered, of_serial, register};
 use crate::error::{OpenError, OpenKind};
+use errand::Errand;
 
 /// The parity bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,8 @@ pub enum StopBits {
     OnePointFive,
     Two,
 }
+
+pub use crate::descriptor::ioctl::Rs485;
 
 /// How a serial port is set, in pyserial's words.
 #[derive(Clone, Debug)]
@@ -70,6 +77,10 @@ pub struct SerialSettings {
     pub dtr: Option<bool>,
     /// The line RTS after opening; `None` leaves it as it is.
     pub rts: Option<bool>,
+    /// The driver hands over what has come at once; false leaves it as it is.
+    pub low_latency: bool,
+    /// The driver moves RTS, for a line that is shared; `None` leaves it as it is.
+    pub rs485: Option<Rs485>,
 }
 
 impl Default for SerialSettings {
@@ -86,6 +97,8 @@ impl Default for SerialSettings {
             exclusive: true,
             dtr: None,
             rts: None,
+            low_latency: false,
+            rs485: None,
         }
     }
 }
@@ -96,33 +109,55 @@ pub fn device_number(path: &str) -> Option<u64> {
     found.file_type().is_char_device().then(|| found.rdev())
 }
 
-/// Opens the port at `path`, registered with `runtime`. Blocks, with some drivers for seconds, so it wants a thread of its own.
+/// Opens the port at `path`, registered with `runtime`. Blocks, with some drivers for seconds, so it wants a thread of its own; `aside`
+/// gives one to what is done with the open port and may block as well.
 ///
 /// *Errors*: all kinds but `Ambiguous`; the text says what to do about it.
 pub fn open_serial(
     path: &str,
     settings: &SerialSettings,
     runtime: &tokio::runtime::Handle,
+    aside: Aside,
 ) -> Result<Opened, OpenError> {
-    line::check(settings)?;
+    let wanted = Change::to(settings);
+    line::check(&wanted)?;
     let found = fs::metadata(path).map_err(|error| explain::failure(path, &error))?;
     if !found.file_type().is_char_device() {
         return Err(explain::not_a_terminal(&found));
     }
     let device = found.rdev();
     let pseudo = line::is_pseudo_terminal(path, device);
-    let (settings, notices) =
-        if pseudo { line::without_uart(settings) } else { (settings.clone(), line::supported(settings)?) };
+    let (settings, notices) = if pseudo { without_uart(settings)? } else { with_uart(settings)? };
     let opened = {
         let _inside = runtime.enter();
         SerialStream::open(&line::builder(path, &settings, pseudo))
     };
     let stream = opened.map_err(|error| explain::refusal(path, settings.exclusive, &error))?;
-    let mut serial = Serial::new(stream, &settings, pseudo);
-    line::apply(of_serial(&serial.stream), &settings)?;
-    serial.set_lines(&settings)?;
+    let mut serial = Serial::new(stream, settings, pseudo, aside);
+    line::apply(of_serial(&serial.stream), &Change::to(&serial.settings), line::Speed::Set)?;
+    extras::ask(of_serial(&serial.stream), &serial.settings)?;
+    serial.set_lines()?;
     let port = fs::canonicalize(path).map_or_else(|_| path.to_owned(), |path| path.to_string_lossy().into_owned());
     Ok(Opened { pipe: Box::new(serial), port, device: Some(device), notices })
+}
+
+/// The settings for a pseudo-terminal, and in words what it cannot take.
+fn without_uart(settings: &SerialSettings) -> Result<(SerialSettings, Vec<String>), OpenError> {
+    let needless = extras::without_driver(settings)?;
+    let (left, mut notices) = line::without_uart(&Change::to(settings));
+    for (given, setting) in [(settings.dtr.is_some(), "dtr"), (settings.rts.is_some(), "rts")] {
+        if given {
+            notices.push(format!("{setting} is left out: a pseudo-terminal has no modem lines"));
+        }
+    }
+    notices.extend(needless);
+    Ok((SerialSettings { dtr: None, rts: None, low_latency: false, ..left.of(settings) }, notices))
+}
+
+fn with_uart(settings: &SerialSettings) -> Result<(SerialSettings, Vec<String>), OpenError> {
+    line::supported(&Change::to(settings))?;
+    let moved = settings.rts.filter(|_| settings.rtscts).map(|_| line::RTS_MOVES.to_owned());
+    Ok((settings.clone(), moved.into_iter().collect()))
 }
 
 /// More than a terminal gives out at once.
@@ -134,36 +169,62 @@ struct Serial {
     _registered: Registered,
     stream: SerialStream,
     scratch: Box<[u8]>,
-    exclusive: bool,
-    /// `None` for a pseudo-terminal.
-    speed: Option<f64>,
+    /// Those in force.
+    settings: SerialSettings,
+    pseudo: bool,
     /// The last write found no room.
     full: bool,
+    aside: Aside,
+    errand: Option<Errand>,
+    /// The line is held in break.
+    breaking: bool,
 }
 
 impl Serial {
-    fn new(stream: SerialStream, settings: &SerialSettings, pseudo: bool) -> Serial {
+    fn new(stream: SerialStream, settings: SerialSettings, pseudo: bool, aside: Aside) -> Serial {
         Serial {
             _registered: register(of_serial(&stream)),
             stream,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            exclusive: settings.exclusive,
-            speed: (!pseudo).then(|| line::bytes_per_second(settings)),
+            settings,
+            pseudo,
             full: false,
+            aside,
+            errand: None,
+            breaking: false,
         }
     }
 
-    fn set_lines(&mut self, settings: &SerialSettings) -> Result<(), OpenError> {
+    fn set_lines(&mut self) -> Result<(), OpenError> {
         let failed = |name: &str, error: tokio_serial::Error| {
             OpenError::new(OpenKind::Unsupported, format!("{name}: the device cannot set this line ({error})"))
         };
-        if let Some(level) = settings.dtr {
+        if let Some(level) = self.settings.dtr {
             self.stream.write_data_terminal_ready(level).map_err(|error| failed("dtr", error))?;
         }
-        if let Some(level) = settings.rts {
+        if let Some(level) = self.settings.rts {
             self.stream.write_request_to_send(level).map_err(|error| failed("rts", error))?;
         }
         Ok(())
+    }
+
+    fn set_out(&mut self, control: &Control, before: Option<Errand>) -> Result<(), ControlError> {
+        let (port, rtscts) = (of_serial(&self.stream), self.settings.rtscts);
+        self.errand = Some(Errand::set_out(port, control, rtscts, self.pseudo, before, &self.aside)?);
+        Ok(())
+    }
+
+    /// What changes when `errand` has been carried out.
+    fn note(&mut self, errand: &Errand) {
+        match errand.control() {
+            Control::Configure(change) => {
+                let taken = if self.pseudo { line::without_uart(change).0 } else { change.clone() };
+                self.settings = taken.of(&self.settings);
+            }
+            // One that was abandoned has been ended again.
+            Control::Break(on) => self.breaking = *on && !errand.is_abandoned(),
+            _ => {}
+        }
     }
 }
 
@@ -175,11 +236,12 @@ fn hung_up() -> io::Error {
     )
 }
 
+fn is_hung_up(errno: Errno) -> bool {
+    matches!(errno, Errno::IO | Errno::NXIO | Errno::NODEV)
+}
+
 fn or_hung_up(error: io::Error) -> io::Error {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::IO | Errno::NXIO | Errno::NODEV) => hung_up(),
-        _ => error,
-    }
+    if error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(is_hung_up) { hung_up() } else { error }
 }
 
 impl Transport for Serial {
@@ -229,7 +291,7 @@ impl Transport for Serial {
     fn discard_output(&mut self) {
         // What a pseudo-terminal takes has left: it is on its way into the other side's input. Flushing that would lose the last words of
         // a link that is closed right after them (measured on Linux: one time in four), so it is for a side that does not read.
-        if self.speed.is_some() || self.full {
+        if !self.pseudo || self.full {
             // A port that has gone has nothing to discard.
             let _ = tcflush(of_serial(&self.stream), QueueSelector::OFlush);
         }
@@ -241,11 +303,61 @@ impl Transport for Serial {
     }
 
     fn bytes_per_second(&self) -> Option<f64> {
-        self.speed
+        (!self.pseudo).then(|| line::bytes_per_second(&self.settings))
     }
 
-    fn close(self: Box<Self>) {
-        // Dropping it does all of it.
+    fn poll_control(&mut self, cx: &mut Context<'_>, control: &Control) -> Poll<Result<Controlled, ControlError>> {
+        loop {
+            let Some(mut errand) = self.errand.take() else {
+                if let Err(error) = self.set_out(control, None) {
+                    return Poll::Ready(Err(error));
+                }
+                continue;
+            };
+            let Poll::Ready(outcome) = errand.poll(cx) else {
+                self.errand = Some(errand);
+                return Poll::Pending;
+            };
+            if outcome.is_ok() {
+                self.note(&errand);
+            }
+            if errand.control() == control && !errand.is_abandoned() {
+                return Poll::Ready(outcome);
+            }
+            // Whoever began that break has left without a word.
+            if self.breaking && *errand.control() == Control::Break(true) {
+                let ended = self.set_out(&Control::Break(false), Some(errand));
+                if let Err(error) = ended {
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+
+    fn abandon_control(&mut self) {
+        if let Some(mut errand) = self.errand.take_if(|errand| !errand.is_abandoned()) {
+            if errand.abandon() {
+                // If even that cannot be started, closing the port ends the break.
+                self.breaking = true;
+                let _ = self.set_out(&Control::Break(false), Some(errand));
+            } else {
+                self.errand = Some(errand);
+            }
+        }
+    }
+
+    fn close(mut self: Box<Self>) {
+        // What waits for the output to leave, waits no longer.
+        self.discard_output();
+        if let Some(mut errand) = self.errand.take() {
+            self.breaking |= errand.abandon();
+            errand.wait();
+        }
+        if self.breaking {
+            // One that has gone is not in break.
+            let _ = set_break(of_serial(&self.stream), false);
+        }
+        // Dropping it does the rest.
     }
 
     fn close_blocks(&self) -> bool {
@@ -258,7 +370,7 @@ impl Drop for Serial {
     fn drop(&mut self) {
         self.discard_output();
         let port = of_serial(&self.stream);
-        if self.exclusive {
+        if self.settings.exclusive {
             let _ = ioctl_tiocnxcl(port);
         }
         let _ = flock(port, FlockOperation::Unlock);

@@ -1,8 +1,9 @@
 //! A TCP connection as a byte pipe: connecting, and what its errors mean. How long one waits for it is decided elsewhere.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,15 +13,32 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Gives, Opened, Transport, read_all_now};
+use super::control::{Control, ControlError, Controlled};
+use super::tls::{Tls, encrypt, end_output};
+use super::{Gives, Opened, Transport, no_line, output_ended, read_all_now};
 use crate::descriptor::{Registered, register};
 use crate::error::{OpenError, OpenKind};
 
 const SCRATCH: usize = 16_384;
 
-/// An instrument that is switched off says no goodbye. The system asks after this much silence, and takes about another minute and a half
-/// to give up.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How a connection is set up.
+#[derive(Clone, Debug)]
+pub struct TcpSettings {
+    /// Small pieces are sent at once: a command waits for its reply, so that nothing is coming that it could be sent together with.
+    pub nodelay: bool,
+    /// An instrument that is switched off says no goodbye: the system asks after this much silence, in whole seconds. `None`: never.
+    pub keepalive: Option<Duration>,
+    /// Encrypted, and with whom.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Default for TcpSettings {
+    fn default() -> TcpSettings {
+        TcpSettings { nodelay: true, keepalive: Some(Duration::from_secs(30)), tls: None }
+    }
+}
+
+/// How often the system asks again, when it has asked in vain. It gives up after about nine times.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A connected socket.
@@ -29,6 +47,8 @@ struct Tcp {
     _registered: Registered,
     stream: TcpStream,
     scratch: Box<[u8]>,
+    /// We have said that nothing more comes from us.
+    ended: bool,
 }
 
 /// In brackets, an IPv6 address is written as in a URL.
@@ -55,18 +75,19 @@ pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, OpenError> {
 ///
 /// *Cancel safety*: dropping the future drops the attempt.
 ///
-/// *Errors*: the last attempt's: `Permission`, else `Refused`.
-pub async fn open_tcp(addresses: &[SocketAddr]) -> Result<Opened, OpenError> {
+/// *Errors*: the last attempt's: `Permission`, else `Refused`; but who answers, and does not come to terms about TLS, was the last.
+pub async fn open_tcp(addresses: &[SocketAddr], settings: &TcpSettings) -> Result<Opened, OpenError> {
     let mut failure = OpenError::new(OpenKind::Missing, "there is no address to connect to");
     for &address in addresses {
-        match connect(address).await {
-            Ok(tcp) => {
-                return Ok(Opened {
-                    pipe: Box::new(tcp),
-                    port: address.to_string(),
-                    device: None,
-                    notices: Vec::new(),
-                });
+        match connect(address, settings).await {
+            Ok(stream) => {
+                let registered = register(&stream);
+                let (pipe, notice): (Box<dyn Transport>, _) = match &settings.tls {
+                    Some(tls) => (encrypt(stream, registered, Arc::clone(tls)).await?, tls.notice()),
+                    None => (Box::new(Tcp::new(stream, registered)), None),
+                };
+                let (port, notices) = (address.to_string(), notice.into_iter().collect());
+                return Ok(Opened { pipe, port, device: None, notices });
             }
             Err(error) => failure = refusal(&error, address),
         }
@@ -74,14 +95,20 @@ pub async fn open_tcp(addresses: &[SocketAddr]) -> Result<Opened, OpenError> {
     Err(failure)
 }
 
-async fn connect(address: SocketAddr) -> io::Result<Tcp> {
+async fn connect(address: SocketAddr, settings: &TcpSettings) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    // A command waits for its reply: nothing more is coming that it could be sent together with.
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(ASK_AGAIN);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let registered = register(&stream);
-    Ok(Tcp { _registered: registered, stream, scratch: vec![0; SCRATCH].into_boxed_slice() })
+    stream.set_nodelay(settings.nodelay)?;
+    if let Some(silence) = settings.keepalive {
+        let keepalive = TcpKeepalive::new().with_time(silence).with_interval(ASK_AGAIN.min(silence));
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(stream)
+}
+
+impl Tcp {
+    fn new(stream: TcpStream, registered: Registered) -> Tcp {
+        Tcp { _registered: registered, stream, scratch: vec![0; SCRATCH].into_boxed_slice(), ended: false }
+    }
 }
 
 fn refusal(error: &io::Error, address: SocketAddr) -> OpenError {
@@ -123,6 +150,9 @@ impl Transport for Tcp {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Err(output_ended()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -144,9 +174,20 @@ impl Transport for Tcp {
         None
     }
 
+    fn poll_control(&mut self, _cx: &mut Context<'_>, control: &Control) -> Poll<Result<Controlled, ControlError>> {
+        if *control != Control::WriteEof {
+            return Poll::Ready(Err(no_line(control)));
+        }
+        self.ended = true;
+        Poll::Ready(match end_output(&self.stream) {
+            Ok(()) => Ok(Controlled::Done(Vec::new())),
+            Err(error) => Err(ControlError::Lost(error)),
+        })
+    }
+
     fn close(mut self: Box<Self>) {
         // A socket that is closed with bytes unread resets the connection, and then the other side may not get our last words.
-        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        let _ = end_output(&self.stream);
         self.discard_input();
     }
 

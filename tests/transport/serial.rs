@@ -12,14 +12,15 @@ use labtether::error::{OpenError, OpenKind};
 use labtether::transport::Opened;
 use labtether::transport::ports::ports;
 use labtether::transport::pty::Pty;
-use labtether::transport::serial::{Parity, SerialSettings, StopBits, device_number, open_serial};
+use labtether::transport::serial::{Parity, Rs485, SerialSettings, StopBits, device_number, open_serial};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::runtime::Handle;
 
+use crate::control::aside;
 use crate::{Pipe, failure, fill, is_quiet, read, read_exactly, read_now, soon, write};
 
 fn serial(path: &str, settings: &SerialSettings) -> Result<Opened, OpenError> {
-    open_serial(path, settings, &Handle::current())
+    open_serial(path, settings, &Handle::current(), aside())
 }
 
 /// A pseudo-terminal: the instrument's side, its path, and the host's side.
@@ -224,6 +225,7 @@ async fn what_is_not_there_is_missing_and_what_is_no_port_is_unsupported() {
 #[tokio::test]
 async fn a_pseudo_terminal_says_what_it_leaves_out() {
     let (_instrument, path) = Pty::open().unwrap();
+    let before = descriptors(&path);
     let settings = SerialSettings {
         baudrate: 250_000,
         bytesize: 7,
@@ -235,13 +237,23 @@ async fn a_pseudo_terminal_says_what_it_leaves_out() {
         exclusive: true,
         dtr: Some(true),
         rts: Some(false),
+        low_latency: true,
+        rs485: None,
     };
     let notices = serial(&path, &settings).unwrap().notices;
     let left_out: Vec<&str> = notices.iter().map(|notice| notice.split(' ').next().unwrap()).collect();
-    assert_eq!(left_out, ["bytesize=7", "parity='M'", "stopbits=1.5", "rtscts=True", "dsrdtr=True", "dtr", "rts"]);
+    assert_eq!(
+        left_out,
+        ["bytesize=7", "parity='M'", "stopbits=1.5", "rtscts=True", "dsrdtr=True", "dtr", "rts", "low_latency=True"]
+    );
     assert_eq!(notices[1], "parity='M' is left out: a pseudo-terminal has no parity");
-    let error = failure(serial(&path, &SerialSettings { bytesize: 9, ..settings }));
+    let error = failure(serial(&path, &SerialSettings { bytesize: 9, ..settings.clone() }));
     assert_eq!(error.kind, OpenKind::Unsupported);
+    let shared = Rs485 { rts_on_send: true, rts_after_send: false, before_send: 0, after_send: 0, loopback: false };
+    let error = failure(serial(&path, &SerialSettings { rs485: Some(shared), ..settings }));
+    assert_eq!(error.kind, OpenKind::Unsupported);
+    assert_eq!(error.why, "rs485: a pseudo-terminal has no wires to share");
+    assert_eq!(descriptors(&path), before, "it was opened all the same");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What a link does, one method each.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
@@ -20,6 +21,7 @@ use crate::error::LinkError;
 use crate::lifecycle::{self, engine};
 use crate::link::Held;
 use crate::link::job::{Request, Task, Want, What};
+use crate::link::rules::IdOf;
 use crate::link::session::Wish;
 use crate::transport::control::{Change, Control};
 
@@ -29,6 +31,9 @@ impl Wire {
     fn setup(&self, py: Python<'_>, place: String, replace: bool, once: bool) -> PyResult<Operation> {
         let link = self.link().clone();
         clerk::needed(py, link.config.rules.framing.as_ref())?;
+        if matches!(&link.config.rules.ids, Some(IdOf::Asked(_))) {
+            clerk::start(py)?;
+        }
         let wish = Wish { place, replace, once };
         let tether = self.tether.clone();
         Ok(self.operation(
@@ -311,7 +316,7 @@ impl Wire {
     #[getter]
     fn state(&self) -> &'static str {
         // A forked child has a copy of the parent's memory, not of its links.
-        if lifecycle::is_forked() { "closed" } else { self.link().state() }
+        if lifecycle::is_forked() || self.is_usable().is_err() { "closed" } else { self.link().state() }
     }
 
     /// Where it was set up, if it is.
@@ -352,6 +357,16 @@ impl Wire {
     /// The same link, for readying a new connection: what is asked here goes before everybody else.
     fn first(&self) -> Wire {
         self.for_readying()
+    }
+
+    /// The same link, for another face of it, which is not set up.
+    fn another(&self) -> Wire {
+        self.for_another()
+    }
+
+    /// Of several faces of one link: whether this one is set up.
+    fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
     }
 
     /// Closes it in the background, with its last words: nothing refers to it any more.

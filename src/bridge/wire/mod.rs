@@ -3,6 +3,7 @@
 mod methods;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,19 +37,38 @@ pub(super) struct Wire {
     turns: Arc<Turns>,
     /// For readying a new connection: what is asked here goes before everybody else.
     first: bool,
+    /// Of several faces of one link: that this one is not set up, while others may be.
+    closed: AtomicBool,
 }
 
 impl Wire {
     pub(super) fn new(common: Common) -> Wire {
         let Common { config, text, turn } = common;
         let turns = Turns::new(&config.name);
-        Wire { tether: Arc::new(Tether(Link::new(config))), text, turn, turns, first: false }
+        Wire {
+            tether: Arc::new(Tether(Link::new(config))),
+            text,
+            turn,
+            turns,
+            first: false,
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// The same link, for readying a new connection.
     fn for_readying(&self) -> Wire {
         let (tether, turns) = (self.tether.clone(), self.turns.clone());
-        Wire { tether, text: self.text, turn: self.turn, turns, first: true }
+        Wire { tether, text: self.text, turn: self.turn, turns, first: true, closed: AtomicBool::new(false) }
+    }
+
+    /// The same link, for another face of it, which is not set up.
+    fn for_another(&self) -> Wire {
+        Wire { first: false, closed: AtomicBool::new(true), ..self.for_readying() }
+    }
+
+    /// *Errors*: this face is not set up.
+    fn is_usable(&self) -> Result<(), LinkError> {
+        if self.closed.load(Ordering::Relaxed) { Err(self.link().not_set_up()) } else { Ok(()) }
     }
 
     fn link(&self) -> &Arc<Link> {
@@ -87,11 +107,13 @@ impl Wire {
         let label = if talk.is_some() && !matches!(what, What::Leave(_)) { label.inside() } else { label };
         let turns = self.turns.clone();
         let first = self.first;
+        let usable = self.is_usable();
         let ordered = matches!(what, What::Read(_) | What::Receive { .. });
         let operation = self.operation(
             label,
             Box::new(move || {
                 let clock = engine()?.clock();
+                usable?;
                 turns.before(need, || {
                     let pending = tether.0.ask_as(first, what, talk, limit, turn, clock);
                     Box::new(Held { pending, tether })
@@ -112,6 +134,11 @@ impl Wire {
     fn framing(&self, given: Option<&Bound<'_, PyFraming>>) -> PyResult<crate::framing::Framing> {
         if let Some(framing) = given {
             let fresh = framing.get().fresh();
+            if fresh.wants_packets() != self.link().config.opener.keeps_packets() {
+                return Err(PyValueError::new_err(
+                    "on a link with framing=Packets() every reply is a packet, and on others none is: no framing= changes that",
+                ));
+            }
             clerk::needed(framing.py(), Some(&fresh))?;
             return Ok(fresh);
         }
@@ -144,7 +171,7 @@ impl Wire {
     }
 
     fn engine(&self, py: Python<'_>) -> PyResult<&'static lifecycle::Engine> {
-        engine().map_err(|error| self.raise(py, &error))
+        self.is_usable().and_then(|()| engine()).map_err(|error| self.raise(py, &error))
     }
 }
 

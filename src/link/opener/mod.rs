@@ -1,7 +1,9 @@
 //! How a link gets its pipe: found first (which device?), then opened. Waits and deadlines are the session's.
 
+mod rfc2217;
 mod serial;
 mod tcp;
+mod usb;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::error::{OpenError, OpenKind};
 use crate::nursery::Nursery;
-use crate::nursery::thread::on_thread;
-use crate::transport::Opened;
+use crate::nursery::thread::{on_thread, start};
+use crate::transport::{Aside, Opened};
 
+pub use rfc2217::Rfc2217Server;
 pub use serial::{PortName, SerialPort};
 pub use tcp::TcpServer;
+pub use usb::UsbDevice;
 
 /// A future that can be stored.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -49,6 +53,11 @@ pub trait Opener: Send + Sync {
 
     /// How long opening may take.
     fn limit(&self) -> Duration;
+
+    /// Whether what comes through its pipes is marked where packets begin, as `Framing::Packets` wants it.
+    fn keeps_packets(&self) -> bool {
+        false
+    }
 }
 
 /// One attempt to open a link.
@@ -63,6 +72,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Threads called `thread`, for what an open pipe does that may block.
+    pub(super) fn aside(&self, thread: String) -> Aside {
+        let (census, parent) = (self.place.nursery.census().clone(), self.place.nursery.id());
+        Arc::new(move |work| start(&census, Some(parent), &thread, work, drop))
+    }
+
     /// A call that blocks, on a thread with a name. If nobody waits for it any more, its value goes to `unwanted`, on that thread.
     pub(super) async fn on_thread<T: Send + 'static>(
         &self,

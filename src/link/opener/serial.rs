@@ -47,7 +47,8 @@ impl Opener for SerialPort {
         Box::pin(async move {
             let thread = format!("labtether-open-{}", attempt.name);
             let (path, settings, runtime) = (port.to_owned(), self.settings.clone(), attempt.place.runtime.clone());
-            let work = move || open_serial(&path, &settings, &runtime);
+            let aside = attempt.aside(format!("labtether-line-{}", attempt.name));
+            let work = move || open_serial(&path, &settings, &runtime, aside);
             // Nobody waited for it: it is closed there, as if it had never been opened.
             attempt.on_thread(&thread, work, |opened: Opened| opened.pipe.close()).await
         })

@@ -1,12 +1,13 @@
 //! TCP servers: names are resolved on a thread, connecting is the runtime's.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Attempt, Later, Opener};
 use crate::error::{OpenError, OpenKind};
 use crate::transport::Opened;
-use crate::transport::tcp::{address, open_tcp, resolve};
+use crate::transport::tcp::{TcpSettings, address, open_tcp, resolve};
 
 /// A TCP server.
 pub struct TcpServer {
@@ -14,8 +15,10 @@ pub struct TcpServer {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// How long connecting may take.
+    /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
+    /// How.
+    pub settings: TcpSettings,
 }
 
 impl Opener for TcpServer {
@@ -34,9 +37,14 @@ impl Opener for TcpServer {
                     attempt.on_thread(&thread, move || resolve(&host, port), drop).await?
                 }
             };
+            if let Some(tls) = self.settings.tls.as_ref().filter(|tls| !tls.is_ready()) {
+                // Whom the system trusts is in files; and a tick of the runtime is no time to check a hundred certificates.
+                let (thread, tls) = (format!("labtether-trust-{}", attempt.name), Arc::clone(tls));
+                attempt.on_thread(&thread, move || tls.prepare(), drop).await?;
+            }
             tokio::select! {
                 biased;
-                opened = open_tcp(&addresses) => opened,
+                opened = open_tcp(&addresses, &self.settings) => opened,
                 () = attempt.given_up.cancelled() => Err(OpenError::new(OpenKind::Refused, "given up")),
             }
         })

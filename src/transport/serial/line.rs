@@ -2,11 +2,13 @@
 
 use std::os::fd::BorrowedFd;
 
+use rustix::io::Errno;
 use rustix::termios::{ControlModes, InputModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio_serial::{DataBits, FlowControl, SerialPortBuilder};
 
 use super::{Parity, SerialSettings, StopBits};
 use crate::error::{OpenError, OpenKind};
+use crate::transport::control::Change;
 
 fn unsupported(why: impl Into<String>) -> OpenError {
     OpenError::new(OpenKind::Unsupported, why)
@@ -23,56 +25,57 @@ pub(super) fn is_pseudo_terminal(path: &str, device: u64) -> bool {
 }
 
 /// Settings that no device takes.
-pub(super) fn check(settings: &SerialSettings) -> Result<(), OpenError> {
-    if settings.baudrate == 0 {
+pub(super) fn check(change: &Change) -> Result<(), OpenError> {
+    if change.baudrate == Some(0) {
         return Err(unsupported("baudrate=0 means to hang up"));
     }
-    if !(5..=8).contains(&settings.bytesize) {
-        return Err(unsupported(format!("bytesize={}: a character has 5 to 8 bits", settings.bytesize)));
+    match change.bytesize {
+        Some(bytesize) if !(5..=8).contains(&bytesize) => {
+            Err(unsupported(format!("bytesize={bytesize}: a character has 5 to 8 bits")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Who sets RTS while it is the driver's.
+pub(super) const RTS_MOVES: &str = "rts is set once only: with rtscts=True the driver moves that line";
+
+/// Settings that this system's drivers cannot take, whatever the device.
+pub(super) fn supported(change: &Change) -> Result<(), OpenError> {
+    if change.dsrdtr == Some(true) {
+        return Err(unsupported("dsrdtr=True: Linux has no DSR/DTR flow control; use rtscts=True"));
+    }
+    if change.stopbits == Some(StopBits::OnePointFive) {
+        return Err(unsupported("stopbits=1.5: Linux has 1 and 2; a receiver that wants 1.5 takes 2"));
     }
     Ok(())
 }
 
-/// Settings that this system's drivers cannot take, whatever the device; else what is left out, in words.
-pub(super) fn supported(settings: &SerialSettings) -> Result<Vec<String>, OpenError> {
-    if settings.dsrdtr {
-        return Err(unsupported("dsrdtr=True: Linux has no DSR/DTR flow control; use rtscts=True"));
-    }
-    if settings.stopbits == StopBits::OnePointFive {
-        return Err(unsupported("stopbits=1.5: Linux has 1 and 2; a receiver that wants 1.5 takes 2"));
-    }
-    let rts = settings.rtscts.then_some(settings.rts).flatten();
-    Ok(rts
-        .map(|_| "rts is set once only: with rtscts=True the driver moves that line".to_owned())
-        .into_iter()
-        .collect())
-}
-
-/// The settings that a pseudo-terminal can take, and in words what it cannot.
-pub(super) fn without_uart(settings: &SerialSettings) -> (SerialSettings, Vec<String>) {
+/// What of `change` a pseudo-terminal can take, and in words what it cannot.
+pub(super) fn without_uart(change: &Change) -> (Change, Vec<String>) {
     let mut notices = Vec::new();
-    let mut left_out = |given: bool, setting: &str, why: &str| {
+    let mut left_out = |given: bool, setting: String, why: &str| {
         if given {
             notices.push(format!("{setting} is left out: a pseudo-terminal has no {why}"));
         }
     };
-    left_out(settings.bytesize != 8, &format!("bytesize={}", settings.bytesize), "characters of other than 8 bits");
-    left_out(settings.parity != Parity::None, &format!("parity={:?}", letter(settings.parity)), "parity");
-    left_out(settings.stopbits != StopBits::One, &format!("stopbits={}", count(settings.stopbits)), "stop bits");
-    for (given, setting) in [
-        (settings.rtscts, "rtscts=True"),
-        (settings.dsrdtr, "dsrdtr=True"),
-        (settings.dtr.is_some(), "dtr"),
-        (settings.rts.is_some(), "rts"),
-    ] {
-        left_out(given, setting, "modem lines");
-    }
     let plain = SerialSettings::default();
-    let left = SerialSettings {
-        baudrate: settings.baudrate,
-        xonxoff: settings.xonxoff,
-        exclusive: settings.exclusive,
-        ..plain
+    let (bytesize, parity) = (change.bytesize.unwrap_or(plain.bytesize), change.parity.unwrap_or(plain.parity));
+    let stopbits = change.stopbits.unwrap_or(plain.stopbits);
+    left_out(bytesize != plain.bytesize, format!("bytesize={bytesize}"), "characters of other than 8 bits");
+    left_out(parity != plain.parity, format!("parity={:?}", letter(parity)), "parity");
+    left_out(stopbits != plain.stopbits, format!("stopbits={}", count(stopbits)), "stop bits");
+    for (given, setting) in [(change.rtscts, "rtscts=True"), (change.dsrdtr, "dsrdtr=True")] {
+        left_out(given == Some(true), setting.to_owned(), "modem lines");
+    }
+    let left = Change {
+        baudrate: change.baudrate,
+        xonxoff: change.xonxoff,
+        bytesize: change.bytesize.map(|_| plain.bytesize),
+        parity: change.parity.map(|_| plain.parity),
+        stopbits: change.stopbits.map(|_| plain.stopbits),
+        rtscts: change.rtscts.map(|_| false),
+        dsrdtr: change.dsrdtr.map(|_| false),
     };
     (left, notices)
 }
@@ -142,27 +145,71 @@ const STICK: ControlModes = ControlModes::CMSPAR;
 #[cfg(not(target_os = "linux"))]
 const STICK: ControlModes = ControlModes::empty();
 
-/// Sets the port, then asks what it was set to: many drivers take what they cannot do, and do something else.
-pub(super) fn apply(port: BorrowedFd<'_>, settings: &SerialSettings) -> Result<(), OpenError> {
-    let failed = |errno: rustix::io::Errno| OpenError {
-        kind: OpenKind::Unsupported,
-        why: format!("the driver does not take the settings: {errno}"),
-        errno: Some(errno.raw_os_error()),
-    };
-    if STICK.is_empty() && matches!(settings.parity, Parity::Mark | Parity::Space) {
+/// How the speed comes to be set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speed {
+    /// The builder has set it.
+    Set,
+    /// With the rest.
+    ToSet,
+}
+
+/// In mid-session it is ours to set, but on macOS a pseudo-terminal has none.
+pub(super) fn speed_of(pseudo: bool) -> Speed {
+    if pseudo && cfg!(target_os = "macos") { Speed::Set } else { Speed::ToSet }
+}
+
+/// Sets the port, then asks what it was set to: many drivers take what they cannot do, and do something else. What was in force before
+/// is in force again after an error. Input that has come stays.
+pub(super) fn apply(port: BorrowedFd<'_>, change: &Change, speed: Speed) -> Result<(), OpenError> {
+    if STICK.is_empty() && matches!(change.parity, Some(Parity::Mark | Parity::Space)) {
         return Err(unsupported("parity: this system has no mark and space parity"));
     }
-    let mut modes = tcgetattr(port).map_err(failed)?;
-    let before = (modes.control_modes, modes.input_modes);
-    set(&mut modes, settings);
-    // On macOS, setting anything would undo the speed that the builder has set.
-    if (modes.control_modes, modes.input_modes) != before {
-        tcsetattr(port, OptionalActions::Now, &modes).map_err(failed)?;
+    let before = tcgetattr(port).map_err(|errno| refused(change, errno))?;
+    let mut modes = before.clone();
+    set(&mut modes, change);
+    let mut changed = (modes.control_modes, modes.input_modes) != (before.control_modes, before.input_modes);
+    if let (Speed::ToSet, Some(baudrate)) = (speed, change.baudrate) {
+        modes.set_speed(baudrate).map_err(|errno| refused(change, errno))?;
+        changed = true;
     }
-    match untaken(&tcgetattr(port).map_err(failed)?, settings) {
+    // On macOS, setting anything would undo the speed that the builder has set.
+    if !changed {
+        return taken(port, change);
+    }
+    let set = tcsetattr(port, OptionalActions::Now, &modes).map_err(|errno| refused(change, errno));
+    set.and_then(|()| taken(port, change)).inspect_err(|_| {
+        // A port that does not take back what it had has gone, or the error says enough.
+        let _ = tcsetattr(port, OptionalActions::Now, &before);
+    })
+}
+
+fn taken(port: BorrowedFd<'_>, change: &Change) -> Result<(), OpenError> {
+    match untaken(&tcgetattr(port).map_err(|errno| refused(change, errno))?, change) {
         Some(why) => Err(unsupported(why)),
         None => Ok(()),
     }
+}
+
+/// The driver refuses them all together, and does not say which it minds.
+fn refused(change: &Change, errno: Errno) -> OpenError {
+    let why = format!("the driver does not take {}: {errno}", described(change));
+    OpenError { kind: OpenKind::Unsupported, why, errno: Some(errno.raw_os_error()) }
+}
+
+/// What is given, as it is written in Python.
+fn described(change: &Change) -> String {
+    let flag = |name: &str, on: bool| format!("{name}={}", if on { "True" } else { "False" });
+    let given = [
+        change.baudrate.map(|baudrate| format!("baudrate={baudrate}")),
+        change.bytesize.map(|bytesize| format!("bytesize={bytesize}")),
+        change.parity.map(|parity| format!("parity={:?}", letter(parity))),
+        change.stopbits.map(|stopbits| format!("stopbits={}", count(stopbits))),
+        change.xonxoff.map(|on| flag("xonxoff", on)),
+        change.rtscts.map(|on| flag("rtscts", on)),
+        change.dsrdtr.map(|on| flag("dsrdtr", on)),
+    ];
+    given.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn size_bits(bytesize: u8) -> ControlModes {
@@ -190,42 +237,49 @@ fn flow_bits(xonxoff: bool) -> InputModes {
     if xonxoff { InputModes::IXON.union(InputModes::IXOFF) } else { InputModes::empty() }
 }
 
-fn set(modes: &mut Termios, settings: &SerialSettings) {
+fn set(modes: &mut Termios, change: &Change) {
     let control = &mut modes.control_modes;
-    control.remove(ControlModes::CSIZE);
-    control.insert(size_bits(settings.bytesize));
-    control.remove(PARITY);
-    control.insert(parity_bits(settings.parity));
-    control.set(ControlModes::CSTOPB, settings.stopbits != StopBits::One);
-    control.set(ControlModes::CRTSCTS, settings.rtscts);
-    let input = &mut modes.input_modes;
-    input.remove(FLOW);
-    input.insert(flow_bits(settings.xonxoff));
+    if let Some(bytesize) = change.bytesize {
+        control.remove(ControlModes::CSIZE);
+        control.insert(size_bits(bytesize));
+    }
+    if let Some(parity) = change.parity {
+        control.remove(PARITY);
+        control.insert(parity_bits(parity));
+    }
+    if let Some(stopbits) = change.stopbits {
+        control.set(ControlModes::CSTOPB, stopbits != StopBits::One);
+    }
+    if let Some(on) = change.rtscts {
+        control.set(ControlModes::CRTSCTS, on);
+    }
+    if let Some(on) = change.xonxoff {
+        let input = &mut modes.input_modes;
+        input.remove(FLOW);
+        input.insert(flow_bits(on));
+    }
 }
 
-/// The first setting that did not take, in words.
-fn untaken(modes: &Termios, settings: &SerialSettings) -> Option<String> {
+/// The settings that did not take, in words.
+fn untaken(modes: &Termios, change: &Change) -> Option<String> {
     let control = modes.control_modes;
-    let wrong = if control.intersection(ControlModes::CSIZE) != size_bits(settings.bytesize) {
-        format!("bytesize={}", settings.bytesize)
-    } else if control.intersection(PARITY) != parity_bits(settings.parity) {
-        format!("parity={:?}", letter(settings.parity))
-    } else if control.contains(ControlModes::CSTOPB) != (settings.stopbits != StopBits::One) {
-        format!("stopbits={}", count(settings.stopbits))
-    } else if control.contains(ControlModes::CRTSCTS) != settings.rtscts {
-        format!("rtscts={}", if settings.rtscts { "True" } else { "False" })
-    } else if modes.input_modes.intersection(FLOW) != flow_bits(settings.xonxoff) {
-        format!("xonxoff={}", if settings.xonxoff { "True" } else { "False" })
-    } else {
-        let speed = modes.output_speed();
-        // Drivers tell the speed that their divider really makes. A receiver stands about 3 % of difference.
-        let near = u64::from(speed.abs_diff(settings.baudrate)) * 100 <= u64::from(settings.baudrate) * 3;
-        if near || !cfg!(target_os = "linux") {
-            return None;
-        }
-        return Some(format!("baudrate={}: the device would run at {speed}", settings.baudrate));
+    let two = control.contains(ControlModes::CSTOPB);
+    let wrong = Change {
+        bytesize: change.bytesize.filter(|&size| control.intersection(ControlModes::CSIZE) != size_bits(size)),
+        parity: change.parity.filter(|&parity| control.intersection(PARITY) != parity_bits(parity)),
+        stopbits: change.stopbits.filter(|&stopbits| two != (stopbits != StopBits::One)),
+        rtscts: change.rtscts.filter(|&on| control.contains(ControlModes::CRTSCTS) != on),
+        xonxoff: change.xonxoff.filter(|&on| modes.input_modes.intersection(FLOW) != flow_bits(on)),
+        ..Change::default()
     };
-    Some(format!("{wrong}: the device did not take it"))
+    if wrong != Change::default() {
+        return Some(format!("{}: the device did not take it", described(&wrong)));
+    }
+    let speed = modes.output_speed();
+    // Drivers tell the speed that their divider really makes. A receiver stands about 3 % of difference.
+    let near = |baudrate: u32| u64::from(speed.abs_diff(baudrate)) * 100 <= u64::from(baudrate) * 3;
+    let baudrate = change.baudrate.filter(|&baudrate| cfg!(target_os = "linux") && !near(baudrate))?;
+    Some(format!("baudrate={baudrate}: the device would run at {speed}"))
 }
 
 #[cfg(test)]
@@ -253,8 +307,10 @@ mod tests {
 
     fn refused(settings: &SerialSettings) -> String {
         let (_master, slave) = terminal();
-        let error = apply(slave.as_fd(), settings).unwrap_err();
+        let before = tcgetattr(&slave).unwrap().control_modes;
+        let error = apply(slave.as_fd(), &Change::to(settings), Speed::Set).unwrap_err();
         assert_eq!(error.kind, OpenKind::Unsupported);
+        assert_eq!(tcgetattr(&slave).unwrap().control_modes, before, "the old settings are not in force again");
         error.why
     }
 
@@ -271,14 +327,34 @@ mod tests {
     }
 
     #[test]
+    fn what_would_have_taken_is_taken_back_with_what_did_not() {
+        let (_master, slave) = terminal();
+        let look = || {
+            let modes = tcgetattr(&slave).unwrap();
+            (modes.control_modes, modes.input_modes, modes.output_speed())
+        };
+        let before = look();
+        let change = Change {
+            baudrate: Some(19_200),
+            parity: Some(Parity::Even),
+            stopbits: Some(StopBits::Two),
+            xonxoff: Some(true),
+            ..Change::default()
+        };
+        let error = apply(slave.as_fd(), &change, Speed::ToSet).unwrap_err();
+        assert_eq!(error.why, "parity='E': the device did not take it");
+        assert_eq!(look(), before);
+    }
+
+    #[test]
     fn what_took_reads_back() {
         let (_master, slave) = terminal();
         let both = SerialSettings { xonxoff: true, rtscts: true, stopbits: StopBits::Two, ..SerialSettings::default() };
-        apply(slave.as_fd(), &both).unwrap();
+        apply(slave.as_fd(), &Change::to(&both), Speed::Set).unwrap();
         let modes = tcgetattr(&slave).unwrap();
         assert!(modes.control_modes.contains(ControlModes::CRTSCTS | ControlModes::CSTOPB));
         assert!(modes.input_modes.contains(InputModes::IXON | InputModes::IXOFF));
-        apply(slave.as_fd(), &SerialSettings::default()).unwrap();
+        apply(slave.as_fd(), &Change::to(&SerialSettings::default()), Speed::Set).unwrap();
         let modes = tcgetattr(&slave).unwrap();
         assert!(!modes.control_modes.intersects(ControlModes::CRTSCTS | ControlModes::CSTOPB));
         assert!(!modes.input_modes.intersects(FLOW));
@@ -289,13 +365,13 @@ mod tests {
         let (_master, slave) = terminal();
         let mut modes = tcgetattr(&slave).unwrap();
         for (parity, odd) in [(Parity::Mark, true), (Parity::Space, false)] {
-            let settings = SerialSettings { parity, ..SerialSettings::default() };
+            let settings = Change { parity: Some(parity), ..Change::default() };
             set(&mut modes, &settings);
             assert!(modes.control_modes.contains(ControlModes::PARENB | ControlModes::CMSPAR));
             assert_eq!(modes.control_modes.contains(ControlModes::PARODD), odd);
             assert_eq!(untaken(&modes, &settings), None);
         }
-        let dropped = SerialSettings { parity: Parity::Mark, ..SerialSettings::default() };
+        let dropped = Change { parity: Some(Parity::Mark), ..Change::default() };
         modes.control_modes.remove(ControlModes::CMSPAR);
         assert_eq!(untaken(&modes, &dropped).unwrap(), "parity='M': the device did not take it");
     }
@@ -311,13 +387,13 @@ mod tests {
 
     #[test]
     fn what_linux_lacks_is_refused_with_its_cure() {
-        let why = |settings: SerialSettings| supported(&settings).unwrap_err().why;
-        assert!(why(SerialSettings { dsrdtr: true, ..SerialSettings::default() }).ends_with("use rtscts=True"));
-        let longer = SerialSettings { stopbits: StopBits::OnePointFive, ..SerialSettings::default() };
-        assert!(why(longer).starts_with("stopbits=1.5"));
-        let twice = SerialSettings { rtscts: true, rts: Some(true), ..SerialSettings::default() };
-        assert_eq!(supported(&twice).unwrap().len(), 1);
-        assert!(check(&SerialSettings { bytesize: 9, ..SerialSettings::default() }).is_err());
-        assert!(check(&SerialSettings { baudrate: 0, ..SerialSettings::default() }).is_err());
+        let why = |change: Change| supported(&change).unwrap_err().why;
+        assert!(why(Change { dsrdtr: Some(true), ..Change::default() }).ends_with("use rtscts=True"));
+        assert!(
+            why(Change { stopbits: Some(StopBits::OnePointFive), ..Change::default() }).starts_with("stopbits=1.5")
+        );
+        supported(&Change::to(&SerialSettings::default())).unwrap();
+        assert!(check(&Change { bytesize: Some(9), ..Change::default() }).is_err());
+        assert!(check(&Change { baudrate: Some(0), ..Change::default() }).is_err());
     }
 }

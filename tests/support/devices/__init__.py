@@ -1,5 +1,6 @@
 """The devices of PyLabRobot's drivers, simulated: each an independent other end on a real pseudo-terminal or socket."""
 
+from support.devices.framings import El406Frames
 from support.devices.highres import LidValet, MicroSpin
 from support.devices.pumping import Agrow, Masterflex, modbus_crc
 from support.devices.reading import BioTek, Keyence, SpectraMax
@@ -21,6 +22,7 @@ __all__ = [
     "BigBears",
     "BioTek",
     "Cytomat",
+    "El406Frames",
     "GenoGrinder",
     "Heraeus",
     "Inheco",

@@ -63,6 +63,8 @@ class LidValet(Device, TcpInstrument):
         super().__init__(self.answer, terminator=b"\n")
         self.busy = 0
         self.has_lid = False
+        self.slow = False
+        """Whether it acknowledges `unlid` and `lid`, and never says that they are done."""
 
     def answer(self, command: bytes) -> Reply:
         """The delidder's side of the dialogue."""
@@ -77,5 +79,5 @@ class LidValet(Device, TcpInstrument):
                 return ack + b"Error 12: suction cup is holding a lid\r\nERROR!\r\n"
             case [b"unlid" | b"lid", _]:
                 self.has_lid = command.startswith(b"un")
-                return ack + b"OK!\r\n"
+                return ack if self.slow else ack + b"OK!\r\n"
         return b"ERROR! unknown command\r\n"

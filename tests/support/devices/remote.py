@@ -32,11 +32,11 @@ class RemotePort(Framed, TcpInstrument):
     }
 
     def __init__(self, instrument: Handler, ends: bytes) -> None:
+        self._plain = bytearray()
+        self._options: set[tuple[int, int]] = set()
         super().__init__(instrument, terminator=NEVER)
         self.ends = ends
         self.done: list[tuple[str, int | bytes]] = []
-        self._plain = bytearray()
-        self._options: set[tuple[int, int]] = set()
         self._values = {BAUDRATE: 9600, DATASIZE: 8, PARITY: 1, STOPSIZE: 1, CONTROL: 1}
 
     @property

@@ -90,6 +90,10 @@ class Heraeus(Device, PtyInstrument):
         self.plc = Plc()
         super().__init__(self.plc.answer, terminator=b"\r")
 
+    def wake_up(self) -> None:
+        """It answers from now on; what was asked before has been heard, and is not answered."""
+        self._order(lambda: setattr(self.plc, "awake", True))
+
     def become_ready(self) -> None:
         """It says so when it is asked."""
         self._order(lambda: setattr(self.plc, "ready", True))
