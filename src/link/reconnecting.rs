@@ -15,6 +15,7 @@ use super::rules::Reconnect;
 use super::session::{Opening, PATIENCE, close_pipe, open};
 use super::{Link, Phase};
 use crate::clock::Moment;
+use crate::error::LinkError;
 
 /// What is done on a new connection before anyone's exchange; `Err` says what went wrong.
 pub type Ready = Arc<dyn Fn() -> Later<'static, Result<(), String>> + Send + Sync>;
@@ -52,8 +53,11 @@ pub(super) async fn serve(
             ended = &mut seat => {
                 (actor, end) = ended?;
                 if session.give_up.is_cancelled() {
-                    // An attempt under way ends before its link does.
+                    // An attempt under way ends before its link does; what it asked to ready the connection is answered by that.
                     let clock = at.place.clock();
+                    let now = clock.stamp();
+                    actor.close_mailbox(now);
+                    actor.conversation.end(&|about| LinkError::Closed { about, why: "it was stopped".to_owned() }, now);
                     let _ = clock.until(clock.now() + PATIENCE, way).await;
                 }
                 continue;

@@ -170,9 +170,9 @@ impl Opener for Plug {
         Box::pin(std::future::ready(Ok(("memory".to_owned(), None))))
     }
 
-    fn open<'a>(&'a self, port: &'a str, _attempt: &'a Attempt) -> Later<'a, Result<Opened, OpenError>> {
+    fn open<'a>(&'a self, port: &'a str, attempt: &'a Attempt) -> Later<'a, Result<Opened, OpenError>> {
         self.ends.lock().unwrap().tried.push(self.clock.now());
-        Box::pin(std::future::poll_fn(move |cx| {
+        let found = std::future::poll_fn(move |cx| {
             let mut ends = self.ends.lock().unwrap();
             let next = match ends.next.pop_front() {
                 None if ends.slow => {
@@ -185,7 +185,13 @@ impl Opener for Plug {
             let opened =
                 |pipe| Opened { pipe: Box::new(pipe), port: port.to_owned(), device: None, notices: Vec::new() };
             Poll::Ready(next.map(opened))
-        }))
+        });
+        Box::pin(async move {
+            tokio::select! {
+                found = found => found,
+                () = attempt.given_up.cancelled() => Err(nothing()),
+            }
+        })
     }
 
     fn limit(&self) -> Duration {
