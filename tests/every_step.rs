@@ -164,8 +164,8 @@ async fn cut(case: Case) -> bool {
         (Kind::Exchange, verdict) => {
             let found = effect(verdict);
             let fetched = kind(&wait(&mut asked[1]).await);
-            assert_eq!(fetched == "ok", found == Effect::HaltedAtBoundary, "{case:?}: {fetched}, {found:?}");
-            assert!(matches!(found, Effect::HaltedAtBoundary | Effect::Halted), "{case:?}: {found:?}");
+            // Its abort was confirmed, whatever had come before.
+            assert_eq!(found, Effect::Halted, "{case:?}: {fetched}");
             fetched == "ok"
         }
     };

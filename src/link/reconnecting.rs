@@ -164,9 +164,16 @@ async fn attempt(at: &Opening<'_>) -> Result<Option<Berth>, String> {
         return Err("nobody waits for it any more".to_owned());
     }
     link.trace.note(clock.stamp(), format!("open: {}", link.config.port));
-    if let Some(ready) = &link.config.ready
-        && let Err(why) = ready().await
-    {
+    let readied = async {
+        let Some(ready) = &link.config.ready else { return Ok(()) };
+        tokio::select! {
+            biased;
+            readied = ready() => readied,
+            // What is asked there fails by now, and so it ends soon.
+            () = session.give_up.cancelled() => Err("it was stopped".to_owned()),
+        }
+    };
+    if let Err(why) = readied.await {
         if let Some(pipe) = session.desk.unplug(clock.stamp()) {
             close_pipe(link, session, at.place, pipe, berth).await;
         }
