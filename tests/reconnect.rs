@@ -344,7 +344,9 @@ async fn stopping_a_link_that_is_away_ends_it_at_once() {
         let mut stop = rig.link.stop(&rig.place);
         assert_eq!(kind(&wait(&mut waiting).await), "closed");
         wait(&mut stop).await.unwrap();
-        assert_eq!(rig.clock().now(), began);
+        // An attempt that does not end is waited for like any opening that is given up.
+        let most = if slow { ms(1500) } else { ms(0) };
+        assert!(rig.clock().now().since(began) <= most);
         rig.leaves_nothing().await;
         let tried = plug.tried().len();
         assert!(tried > 0);

@@ -15,7 +15,6 @@ use super::rules::Reconnect;
 use super::session::{Opening, PATIENCE, close_pipe, open};
 use super::{Link, Phase};
 use crate::clock::Moment;
-use crate::error::LinkError;
 
 /// What is done on a new connection before anyone's exchange; `Err` says what went wrong.
 pub type Ready = Arc<dyn Fn() -> Later<'static, Result<(), String>> + Send + Sync>;
@@ -53,11 +52,8 @@ pub(super) async fn serve(
             ended = &mut seat => {
                 (actor, end) = ended?;
                 if session.give_up.is_cancelled() {
-                    // An attempt under way ends before its link does; what it asked to ready the connection is answered by that.
+                    // An attempt under way ends before its link does.
                     let clock = at.place.clock();
-                    let now = clock.stamp();
-                    actor.close_mailbox(now);
-                    actor.conversation.end(&|about| LinkError::Closed { about, why: "it was stopped".to_owned() }, now);
                     let _ = clock.until(clock.now() + PATIENCE, way).await;
                 }
                 continue;
@@ -168,9 +164,16 @@ async fn attempt(at: &Opening<'_>) -> Result<Option<Berth>, String> {
         return Err("nobody waits for it any more".to_owned());
     }
     link.trace.note(clock.stamp(), format!("open: {}", link.config.port));
-    if let Some(ready) = &link.config.ready
-        && let Err(why) = ready().await
-    {
+    let readied = async {
+        let Some(ready) = &link.config.ready else { return Ok(()) };
+        tokio::select! {
+            biased;
+            readied = ready() => readied,
+            // What is asked there fails by now, and so it ends soon.
+            () = session.give_up.cancelled() => Err("it was stopped".to_owned()),
+        }
+    };
+    if let Err(why) = readied.await {
         if let Some(pipe) = session.desk.unplug(clock.stamp()) {
             close_pipe(link, session, at.place, pipe, berth).await;
         }
