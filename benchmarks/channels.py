@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from protocol import RUNNERS
-from sides import BOTH, a_thread, another_loop, rounds, there
+from sides import TOGETHER, a_thread, another_loop, rounds, there
 
 CAPACITY = 100
 
@@ -57,13 +57,13 @@ def memory_object_stream() -> tuple[Any, Any]:
 
 async def through_queue(_runner: str, count: int) -> None:
     items: asyncio.Queue[int] = asyncio.Queue(CAPACITY)
-    await BOTH["asyncio"](partial(send_all, items.put, count), partial(receive_all, items.get, count))
+    await TOGETHER["asyncio"](partial(send_all, items.put, count), partial(receive_all, items.get, count))
 
 
 async def through_memory_object_stream(runner: str, count: int) -> None:
     send, receive = memory_object_stream()
     async with send, receive:
-        await BOTH[runner](partial(send_all, send.send, count), partial(iterate_all, receive, count))
+        await TOGETHER[runner](partial(send_all, send.send, count), partial(iterate_all, receive, count))
 
 
 async def through_memory_channel(_runner: str, count: int) -> None:
@@ -71,12 +71,12 @@ async def through_memory_channel(_runner: str, count: int) -> None:
 
     send, receive = trio.open_memory_channel[int](CAPACITY)
     async with send, receive:
-        await BOTH["trio"](partial(send_all, send.send, count), partial(iterate_all, receive, count))
+        await TOGETHER["trio"](partial(send_all, send.send, count), partial(iterate_all, receive, count))
 
 
 async def through_labtether(runner: str, count: int) -> None:
     async with labtether_channel() as channel:
-        await BOTH[runner](partial(send_all, channel.send, count), partial(iterate_all, channel, count))
+        await TOGETHER[runner](partial(send_all, channel.send, count), partial(iterate_all, channel, count))
 
 
 def within(runner: str, once: Callable[[str, int], Awaitable[None]]) -> None:

@@ -36,6 +36,7 @@ class Native:
         self._running: list[subprocess.Popen[str]] = []
         self.limit = self._built("limit")
         self._instrument = self._built("instrument")
+        self._bank = self._built("bank")
 
     def _built(self, name: str) -> str:
         program = str(Path(self._folder.name) / name)
@@ -43,11 +44,18 @@ class Native:
         return program
 
     def instrument(self, line: str, mode: str) -> str:
-        """Start one on a `pty` or a `tcp` socket; its address. mode: echo, late, silent or push."""
-        process = subprocess.Popen([self._instrument, line, mode], stdout=subprocess.PIPE, text=True)
+        """Start one on a `pty` or a `tcp` socket; its address. mode: echo, late, silent, push, ids or gaps."""
+        return self._started([self._instrument, line, mode], 1)
+
+    def bank(self, line: str, ports: int) -> str:
+        """Start so many that answer at once, in one process; their addresses, with commas between them."""
+        return self._started([self._bank, line, str(ports)], ports)
+
+    def _started(self, command: list[str], ports: int) -> str:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._running.append(process)
         assert process.stdout is not None
-        return process.stdout.readline().strip()
+        return ",".join(process.stdout.readline().strip() for _ in range(ports))
 
     def __enter__(self) -> Self:
         return self

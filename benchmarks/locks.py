@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from protocol import RUNNERS, now
-from sides import BOTH, PAUSES, a_thread, another_loop, rounds, there
+from sides import PAUSES, TOGETHER, a_thread, another_loop, rounds, there
 
 Block = AbstractAsyncContextManager[Any]
 SyncBlock = AbstractContextManager[Any]
@@ -96,7 +96,9 @@ def within(runner: str, make: Callable[[], Block]) -> None:
 
         async def once(count: int) -> int:
             relay = Relay(count)
-            await BOTH[runner](partial(turns, lock, relay, "one", pause), partial(turns, lock, relay, "other", pause))
+            await TOGETHER[runner](
+                partial(turns, lock, relay, "one", pause), partial(turns, lock, relay, "other", pause)
+            )
             return relay.begun
 
         await rounds(once)

@@ -26,8 +26,15 @@ class Row:
     unit: str = "query"
     line: str | None = None
     mode: str = "echo"
+    ports: int = 1
+    """Instruments for each subject; more than one: a bank, and `mode` is not looked at."""
     rounds: float = 1.0
+    warm_up: int = 100
     cpu_per: int | None = 100_000
+    by_rate: bool = False
+    """The ratios are those of what is done in a second: more is better."""
+    late: float | None = None
+    """Seconds: what takes longer is late, and the share of those is what counts."""
     against: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from row import FAST, SERIAL, TRIO, UVLOOP, Row, Subject
+from rows_apart import rows_apart
 from rows_together import rows_together
 
 LIMIT = Subject("limit: blocking loop in C", None)
@@ -131,5 +132,6 @@ def rows() -> list[Row]:
                 ("tcp", Subject("asyncio streams", "messages-streams")),
             )
         ),
+        *rows_apart(),
         *rows_together(),
     ]

@@ -18,6 +18,7 @@ from instruments import Native, NoCompiler
 from rounds import Measured, interleave
 from row import Row, Subject
 from rows import rows
+from table import table
 
 WORKER = str(Path(__file__).parent / "worker.py")
 PACKAGES = ("labtether", "anyio", "pyserial", "pyserial-asyncio-fast", "trio", "uvloop")
@@ -78,7 +79,7 @@ def run(
     present = [subject for subject in row.subjects if subject.name not in missing]
     commands = {subject.name: command(row, subject, native) for subject in present}
     measured = interleave(
-        commands, rounds=rounds, each=each, warm_up=max(each // 5, 100), shuffle=shuffle, tell=progress
+        commands, rounds=rounds, each=each, warm_up=max(each // 5, row.warm_up), shuffle=shuffle, tell=progress
     )
     progress("")
     print(f"\n{row.title}\n{rounds} rounds of {each}\n")
@@ -95,9 +96,10 @@ def command(row: Row, subject: Subject, native: Native | None) -> list[str]:
     """Each subject gets an instrument of its own, so that none inherits another's connection."""
     if row.line is None or native is None:
         return [sys.executable, WORKER, str(subject.key)]
-    address = native.instrument(row.line, row.mode)
+    address = native.bank(row.line, row.ports) if row.ports > 1 else native.instrument(row.line, row.mode)
     if subject.key is None:
-        return [native.limit, row.line, "messages" if row.mode == "push" else "query", address]
+        what = "links" if row.ports > 1 else {"push": "messages", "gaps": "gaps"}.get(row.mode, "query")
+        return [native.limit, row.line, what, address]
     return [sys.executable, WORKER, subject.key, row.line, address]
 
 
@@ -108,50 +110,6 @@ def lacks(subject: Subject) -> str:
             hint = "make bench builds it" if module.startswith("labtether") else "pip install it"
             return f"{module} is not installed ({hint})"
     return ""
-
-
-def table(row: Row, measured: Measured) -> dict[str, Any]:
-    """Print the row; the same as data."""
-    base = row.subjects[0].name
-    rate = row.unit in ("message", "item")
-    head = ["", f"x {base.split(':')[0]}", "k/s" if rate else "median us", *([] if rate else ["p99 us"])]
-    head += [f"CPU s / {row.cpu_per:,}".replace(",", " ")] if row.cpu_per else []
-    lines = [[*head, "reach"]]
-    data: dict[str, Any] = {}
-    for subject in row.subjects:
-        name = subject.name
-        if not measured.samples.get(name):
-            continue
-        ratio, median, p99 = measured.ratio(name, base), measured.median(name), measured.percentile(name, 99)
-        per_second = 1e9 * measured.samples[name][0].done / median if rate else None
-        cells = [name, "" if ratio is None else f"{ratio:.2f}"]
-        cells += [f"{per_second / 1000:.0f}"] if per_second else [f"{median / 1000:.1f}", f"{p99 / 1000:.1f}"]
-        data[name] = {
-            "ratio": ratio,
-            "median_us": median / 1000,
-            "p99_us": p99 / 1000,
-            "per_second": per_second,
-            "round_medians_us": [sample.median / 1000 for sample in measured.samples[name]],
-        }
-        if row.cpu_per:
-            cpu = measured.cpu(name) * row.cpu_per / 1e9
-            cells.append(f"{cpu:.2f}")
-            data[name]["cpu_s"] = cpu
-        lines.append([*cells, subject.reach])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        print("  " + "  ".join(cells).rstrip())
-    pairs = {}
-    for one, other, reach in row.against:
-        ratio = measured.ratio(one, other)
-        if ratio is not None:
-            pairs[f"{one} / {other}"] = ratio
-            print(f"  {one} / {other}: {ratio:.2f}" + (f" (reach {reach})" if reach else ""))
-    return {"subjects": data, "pairs": pairs}
 
 
 def progress(text: str) -> None:

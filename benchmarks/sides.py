@@ -1,4 +1,4 @@
-"""Two sides that share something: two tasks of one loop, two loops in two threads, a loop and a thread."""
+"""Sides that run at once: tasks of one loop, two loops in two threads, a loop and a thread."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from protocol import answer, counts, now
@@ -28,22 +29,34 @@ async def rounds(once: Callable[[int], Awaitable[int | None]], *, whole: bool = 
         answer(time.process_time_ns() - cpu, count, [took if whole else took // count])
 
 
-async def both_asyncio(one: Side, other: Side) -> None:
+async def shared_rounds(runner: str, workers: Sequence[Callable[[int], Coroutine[Any, Any, None]]]) -> None:
+    """Rounds that are measured as one: all of `workers` at once, each with its share of the operations."""
+    for count in counts():
+        share = max(1, count // len(workers))
+        sides = [partial(worker, share) for worker in workers]
+        cpu = time.process_time_ns()
+        begun = now()
+        await TOGETHER[runner](*sides)
+        took = now() - begun
+        answer(time.process_time_ns() - cpu, share * len(workers), [took])
+
+
+async def together_asyncio(*sides: Side) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(one())
-        group.create_task(other())
+        for side in sides:
+            group.create_task(side())
 
 
 async def pause_asyncio() -> None:
     await asyncio.sleep(0)
 
 
-async def both_trio(one: Side, other: Side) -> None:
+async def together_trio(*sides: Side) -> None:
     import trio
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(one)
-        nursery.start_soon(other)
+        for side in sides:
+            nursery.start_soon(side)
 
 
 async def pause_trio() -> None:
@@ -53,7 +66,7 @@ async def pause_trio() -> None:
 
 
 PAUSES = {"asyncio": pause_asyncio, "uvloop": pause_asyncio, "trio": pause_trio}
-BOTH = {"asyncio": both_asyncio, "uvloop": both_asyncio, "trio": both_trio}
+TOGETHER = {"asyncio": together_asyncio, "uvloop": together_asyncio, "trio": together_trio}
 
 
 async def there(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Any:

@@ -14,6 +14,9 @@ from cancels import cancel_bare, cancel_subject
 from channels import CHANNELS
 from children import CHILDREN
 from executors import POOLS, map_burst, submit, submit_burst
+from ids import IDS
+from keepalives import KEEPALIVES
+from links import LINKS
 from locks import LOCKS
 from messages import messages_blocking, messages_streams, messages_subject
 from no_ops import NO_OPS, no_op, no_op_gather
@@ -41,6 +44,9 @@ SUBJECTS: dict[str, Callable[..., None]] = {
     },
     **{f"no_op-{which}": partial(no_op, which) for which in NO_OPS},
     **{f"no_op_gather-{which}": partial(no_op_gather, which) for which in NO_OPS},
+    **LINKS,
+    **IDS,
+    **KEEPALIVES,
     **CHILDREN,
     **LOCKS,
     **CHANNELS,

@@ -1,41 +1,22 @@
-/* The other end of the line, in C so that it costs no Python time: answers at once, late, not at all, or pushes lines unasked.
+/* The other end of the line, in C so that it costs no Python time: answers at once, late, not at all, by id, pushes lines unasked, or
+   notes how long it was from one keep-alive to the next.
    Prints its address (a path or a TCP port), then serves one client after the other until it is ended. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <termios.h>
-#include <time.h>
-#include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
+#include "common.h"
 
 static const char REPLY[] = "READING +1.2345E+00\n"; /* 20 bytes */
 static const char MESSAGE[] = "EVENT 0123456789 0123456789 0123456789 0123456789 0123456789 01\n"; /* 64 bytes */
 
-enum { LINES_IN_BLOCK = 512 };
+enum { LINES_IN_BLOCK = 512, MOST_GAPS = 4096, LONGEST = 16 * MOST_GAPS };
 
-static void fail(const char *what) {
-    perror(what);
-    exit(1);
-}
+/* What is still to be written: the answers to all that one read brought go out together. */
+static char pending[LONGEST];
+static size_t pends = 0;
 
-static int write_all(int fd, const char *data, size_t size) {
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
-        if (n <= 0)
-            return 0;
-        data += n;
-        size -= (size_t)n;
-    }
-    return 1;
+static int flush_pending(int fd) {
+    size_t size = pends;
+    pends = 0;
+    return write_all(fd, pending, size);
 }
 
 static int push(int fd, long lines) {
@@ -51,12 +32,42 @@ static int push(int fd, long lines) {
     return 1;
 }
 
+/* "#17 MEASURE 1" is answered with "#17 READING +1.2345E+00". */
+static int by_id(const char *command) {
+    int id = (int)strcspn(command, " ");
+    pends += (size_t)snprintf(pending + pends, LONGEST - pends, "%.*s %s", id, command, REPLY);
+    return pends < LONGEST;
+}
+
+/* "WATCH" begins, "KEEP" is a keep-alive, "GAPS" asks for the microseconds from each to the next. */
+static int note_gaps(int fd, const char *command) {
+    static long long last, gaps[MOST_GAPS];
+    static int noted = 0;
+    long long now = nanoseconds(CLOCK_MONOTONIC);
+    if (!strcmp(command, "GAPS")) {
+        for (int i = 0; i < noted; i++)
+            pends += (size_t)snprintf(pending + pends, LONGEST - pends, "%s%lld", i ? " " : "", gaps[i] / 1000);
+        pending[pends++] = '\n';
+        return flush_pending(fd);
+    }
+    if (!strcmp(command, "WATCH"))
+        noted = 0;
+    else if (noted < MOST_GAPS)
+        gaps[noted++] = now - last;
+    last = now;
+    return write_all(fd, REPLY, sizeof REPLY - 1);
+}
+
 static int answer(int fd, const char *mode, const char *command) {
     static const struct timespec late = {0, 5 * 1000 * 1000};
     if (!strcmp(mode, "silent"))
         return 1;
     if (!strcmp(mode, "push"))
         return push(fd, atol(command));
+    if (!strcmp(mode, "ids"))
+        return by_id(command);
+    if (!strcmp(mode, "gaps"))
+        return note_gaps(fd, command);
     if (!strcmp(mode, "late"))
         nanosleep(&late, NULL);
     return write_all(fd, REPLY, sizeof REPLY - 1);
@@ -78,6 +89,8 @@ static void serve(int fd, const char *mode) {
                 return;
             from = end + 1;
         }
+        if (pends && !flush_pending(fd))
+            return;
         have -= (size_t)(from - heard);
         memmove(heard, from, have);
         if (have == sizeof heard - 1)
@@ -85,53 +98,22 @@ static void serve(int fd, const char *mode) {
     }
 }
 
-static void on_pty(const char *mode) {
-    int master = posix_openpt(O_RDWR | O_NOCTTY);
-    if (master < 0 || grantpt(master) || unlockpt(master))
-        fail("pty");
-    /* Held open, so that the master outlives its clients. */
-    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
-    struct termios raw;
-    if (slave < 0 || tcgetattr(slave, &raw))
-        fail("pty");
-    cfmakeraw(&raw);
-    tcsetattr(slave, TCSANOW, &raw);
-    printf("%s\n", ptsname(master));
-    fflush(stdout);
-    serve(master, mode);
-}
-
-static void on_tcp(const char *mode) {
-    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof here;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
-    if (listener < 0 || bind(listener, (struct sockaddr *)&here, size) || listen(listener, 1) ||
-        getsockname(listener, (struct sockaddr *)&here, &size))
-        fail("tcp");
-    printf("%d\n", ntohs(here.sin_port));
-    fflush(stdout);
-    for (;;) {
-        int client = accept(listener, NULL, NULL);
-        if (client < 0)
-            fail("accept");
-        setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-        serve(client, mode);
-        close(client);
-    }
-}
-
 int main(int argc, char **argv) {
     if (argc != 3) {
-        fprintf(stderr, "usage: instrument pty|tcp echo|late|silent|push\n");
+        fprintf(stderr, "usage: instrument pty|tcp echo|late|silent|push|ids|gaps\n");
         return 2;
     }
-#ifdef __linux__
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-#endif
-    signal(SIGPIPE, SIG_IGN);
-    if (!strcmp(argv[1], "pty"))
-        on_pty(argv[2]);
+    end_with_parent();
+    int over_pty = !strcmp(argv[1], "pty");
+    int here = over_pty ? offer_pty() : offer_tcp();
+    fflush(stdout);
+    if (over_pty)
+        serve(here, argv[2]);
     else
-        on_tcp(argv[2]);
+        for (;;) {
+            int client = accept_at(here);
+            serve(client, argv[2]);
+            close(client);
+        }
     return 0;
 }
