@@ -116,7 +116,8 @@ impl Conversation {
             return;
         }
         let Some(job) = self.queue.remove(id) else { return };
-        if expects_reply(&job) {
+        // Half a message is the beginning of somebody's reply, where others are in flight.
+        if expects_reply(&job) && self.flights.is_empty() {
             self.set_aside(now);
         }
         match &job.what {
