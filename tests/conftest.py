@@ -1,5 +1,6 @@
 """Every test runs on asyncio, uvloop and trio if it is `async def`, and fails if it leaves anything open behind it."""
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import labtether as lt
 import labtether.testing
 from support.leaks import Holding, left_open
+from support.logs import Told
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background deaf to Ctrl-C, and so would be every process that a test starts.
@@ -77,3 +79,14 @@ def nothing_left_open(request: pytest.FixtureRequest, engine: None) -> Iterator[
         pytest.fail("left open:\n  " + "\n  ".join(more), pytrace=False)
     if new_panics and not request.node.get_closest_marker("expects_panic"):
         pytest.fail(f"{new_panics} Rust panics", pytrace=False)
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """What comes to the log meanwhile."""
+    logger = logging.getLogger("labtether")
+    handler, before = Told(), logger.level
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(before)

@@ -14,6 +14,7 @@ import pytest
 
 import labtether as lt
 from support import PtyInstrument
+from support.logs import Told
 
 
 def echo(command: bytes) -> bytes:
@@ -30,7 +31,7 @@ def modes(port: str) -> tuple[int, bool]:
     return found[5], bool(found[0] & termios.IXON)
 
 
-async def test_settings_change_while_it_talks(caplog: pytest.LogCaptureFixture) -> None:
+async def test_settings_change_while_it_talks(told: Told) -> None:
     with PtyInstrument(echo) as instrument:
         async with lt.serial(instrument.port, exclusive=False) as link:
             assert await link.query("S") == "<S>"
@@ -39,11 +40,11 @@ async def test_settings_change_while_it_talks(caplog: pytest.LogCaptureFixture) 
             await link.configure(xonxoff=True)
             assert modes(instrument.port) == (termios.B115200, True)
             assert await link.query("S") == "<S>"
-            assert "left out" not in caplog.text
+            assert not told.records
             await link.configure(parity="E", bytesize=7)
             assert await link.query("S") == "<S>"
-    assert "parity='E' is left out: a pseudo-terminal has no parity" in caplog.text
-    assert "bytesize=7 is left out" in caplog.text
+    told.wait_for("parity='E' is left out: a pseudo-terminal has no parity")
+    told.wait_for("bytesize=7 is left out")
 
 
 async def test_what_it_cannot_do_is_named_and_the_link_goes_on() -> None:
@@ -70,12 +71,11 @@ async def test_a_line_that_hangs_up_loses_its_controls() -> None:
                 await link.configure(baudrate=19200)
 
 
-async def test_nothing_is_to_be_hurried_on_a_pseudo_terminal(caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_is_to_be_hurried_on_a_pseudo_terminal(told: Told) -> None:
     with PtyInstrument(echo) as instrument:
         async with lt.serial(instrument.port, low_latency=True) as link:
             assert await link.query("S") == "<S>"
-    warnings = [record.message for record in caplog.records if "low_latency=True is left out" in record.message]
-    assert len(warnings) == 1
+    assert told.wait_for("low_latency=True is left out").levelname == "WARNING"
 
 
 async def test_wires_that_are_not_there_cannot_be_shared() -> None:

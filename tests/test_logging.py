@@ -1,49 +1,13 @@
 """The log: everything under `labtether.*`, with fields, and the traffic of the wires only where somebody reads it."""
 
 import logging
-import threading
 from collections.abc import Iterator
 
 import anyio
 import pytest
 
 import labtether as lt
-
-
-class Told(logging.Handler):
-    """Keeps the records, and rings for each."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.records: list[logging.LogRecord] = []
-        self._came = threading.Condition()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with self._came:
-            self.records.append(record)
-            self._came.notify_all()
-
-    def wait_for(self, text: str) -> logging.LogRecord:
-        """The first record that says `text`; written by the clerk, so it may have to be waited for."""
-
-        def found() -> logging.LogRecord | None:
-            return next((record for record in self.records if text in record.getMessage()), None)
-
-        with self._came:
-            assert self._came.wait_for(found, timeout=10), [record.getMessage() for record in self.records]
-        record = found()
-        assert record is not None
-        return record
-
-
-@pytest.fixture
-def told() -> Iterator[Told]:
-    logger = logging.getLogger("labtether")
-    handler, before = Told(), logger.level
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(before)
+from support.logs import Told
 
 
 @pytest.fixture
