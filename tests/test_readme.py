@@ -30,17 +30,18 @@ RUN = """
 """
 
 
-def test_the_readme_has_its_four_forms() -> None:
-    program, notebook, blocking, together = EXAMPLES
+def test_the_readme_has_its_five_forms() -> None:
+    program, notebook, blocking, talking, together = EXAMPLES
     assert "asyncio.run(main())" in program
     assert len([line for line in program.splitlines() if line]) <= 12
     assert "await lt.link" in notebook
     assert ".stop()" in notebook
     assert ".sync" in blocking
+    assert "abort=" in talking
     assert "open_nursery" in together
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["program", "notebook", "blocking", "together"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["program", "notebook", "blocking", "talking", "together"])
 def test_an_example_runs_as_written(example: str) -> None:
     finished = run_child(RUN, example)
     assert re.search(r"\b42\.0\b", finished.stdout), finished.stdout

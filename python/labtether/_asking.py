@@ -1,8 +1,9 @@
-"""What is asked of a link, and what it says unasked. Names, defaults and docs; decisions about the wire are Rust's."""
+"""What is asked of a link. Names, defaults and docs; decisions about the wire are Rust's."""
 
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable
 from typing import Any, TypedDict, TypeVar, Unpack, overload
@@ -13,10 +14,10 @@ from labtether._errors import InstrumentBusy, LinkTimeout
 from labtether._exchange import Exchange
 from labtether._face import Message
 from labtether._framing import FramingLike, PatternLike, as_pattern
-from labtether._line import Line
+from labtether._hearing import Hearing
 from labtether._patterns import matcher
 from labtether._rules import Abort
-from labtether._streams import Messages, Poll
+from labtether._streams import Poll
 from labtether._time import sleep
 from labtether._values import Raw
 
@@ -43,7 +44,7 @@ class QueryOptions(AskOptions, total=False):
     timeout: float | None
 
 
-class Asking(Line[M]):
+class Asking(Hearing[M]):
     """The part of a link that speaks in messages."""
 
     __slots__ = ()
@@ -102,7 +103,14 @@ class Asking(Line[M]):
         limit, wait = check_seconds(timeout, "timeout"), check_seconds(turn, "turn")
         if self._exchange is not None:
             self._not_in_own_exchange()
-        if not (self._is_special or abort is not None or on_cancel != "leave" or retries or idempotent):
+        if not (
+            self._is_special
+            or abort is not None
+            or on_cancel != "leave"
+            or retries != 0
+            or idempotent
+            or retry_delay != 0.1
+        ):
             reply = await self._wire.query(body, raw, core, limit, wait, None)
             return self._decoded(reply, encoder, parse, command)
         if on_cancel not in ("leave", "finish"):
@@ -148,7 +156,9 @@ class Asking(Line[M]):
         assert check is not None
         async with self.exchange(timeout=limit, turn=turn, abort=abort) as talk:
             reply = await talk._query_bytes(command, framing)
-            await talk._check(check, command)
+            failure = await talk._check(check, command)
+        if failure is not None:
+            raise failure
         return reply
 
     async def query_all(
@@ -167,21 +177,30 @@ class Asking(Line[M]):
 
         until: the last one matches it (a pattern, searched; or a function of the message), or there are so many. idle:
         seconds that may pass from one to the next; None: only `timeout` counts, which is for all of it. The rest as
-        for `query`, whose errors it raises; on a LinkTimeout the messages that had come are in its `heard`.
+        for `query`, whose errors it raises; on a LinkTimeout the messages that had come are in its `heard`,
+        one a line.
         """
-        if isinstance(until, bool) or until is None:
+        given: Any = until
+        if isinstance(given, bool) or not (isinstance(given, (int, str, bytes, re.Pattern)) or callable(given)):
             raise TypeError(f"until is a pattern, a function or a number, not {type(until).__name__}")
         last: Callable[[Any], object] | None
         most = check_count(until, "until") if isinstance(until, int) else None
         last = None if isinstance(until, int) else matcher(until)
+        self._framing_of(framing, self._encode(command)[0])
         found: list[Any] = []
-        async with self.exchange(timeout=timeout, turn=turn, idle=idle, abort=abort) as talk:
-            await talk.send(command)
-            while True:
-                message: M = await talk.receive(framing=framing)
-                found.append(message if parse is None else self._parsed(message, parse))
-                if len(found) == most or (last is not None and last(message)):
-                    return found
+        heard: list[bytes] = []
+        try:
+            async with self.exchange(timeout=timeout, turn=turn, idle=idle, abort=abort) as talk:
+                await talk.send(command)
+                while True:
+                    message: Any = await talk.receive(framing=framing)
+                    heard.append(message if isinstance(message, bytes) else self._encoder.encode(message))
+                    found.append(message if parse is None else self._parsed(message, parse))
+                    if len(found) == most or (last is not None and last(message)):
+                        return found
+        except LinkTimeout as error:
+            error.heard = b"\n".join([*heard, error.heard])
+            raise
 
     async def wait_until(
         self,
@@ -319,7 +338,9 @@ class Asking(Line[M]):
         if check is not None and not urgent:
             async with self.exchange(timeout=timeout, turn=turn) as talk:
                 await talk.send(message)
-                await talk._check(check, message)
+                failure = await talk._check(check, message)
+            if failure is not None:
+                raise failure
             return
         body, raw = self._encode(message, "a message")
         if self._exchange is not None and not urgent:
@@ -327,61 +348,6 @@ class Asking(Line[M]):
         await self._wire.send(
             body, raw, bool(urgent), check_seconds(timeout, "timeout"), check_seconds(turn, "turn"), None
         )
-
-    async def receive(self, *, match: PatternLike | None = None, timeout: float | None = None) -> M:
-        """The next message that nobody asked for; those that came while nobody listened are kept, up to a thousand.
-
-        match: wait for one that matches (searched; str, bytes, compiled, or a function of the message); others stay
-        for the next receive.
-
-        Raises LinkTimeout, LinkLost, LinkClosed. If cancelled, a message that had come is kept for the next.
-        """
-        if self._framing is None:
-            raise TypeError(
-                "receive() takes messages; a link with framing=None has read(), read_until() and read_some()"
-            )
-        pattern, function = as_pattern(match, "match", self._encoder.encoding)
-        limit = check_seconds(timeout, "timeout")
-        if function is not None:
-            return await self._receive_by(function, self._timeout if limit is None else limit)
-        message: M = self._decoded(
-            await self._wire.receive(pattern, None, self._accept, limit, None), self._encoder, None, None
-        )
-        return message
-
-    async def _receive_by(self, function: Callable[[M], object], limit: float) -> M:
-        deadline = time.monotonic() + limit
-        unwanted: list[bytes] = []
-        try:
-            while True:
-                left = max(0.0, deadline - time.monotonic())
-                body: bytes = await self._wire.receive(None, None, self._accept, left, None)
-                message: M = self._decoded(body, self._encoder, None, None)
-                if function(message):
-                    return message
-                unwanted.append(body)
-        finally:
-            if unwanted:
-                self._wire.give_back(unwanted)
-
-    def messages(self, pattern: PatternLike | None = None, *, capacity: int = 1000) -> Messages[M]:
-        """What no exchange claimed, from now on: `async with link.messages() as heard`, or a bare `async for`.
-
-        Each iterator gets its copy of every message that matches `pattern`; what nobody iterates over goes to
-        `receive()`. capacity: how many are kept for a busy Python; then the oldest is dropped, and counted in
-        `dropped`.
-        """
-        if self._framing is None:
-            raise TypeError(
-                "messages() needs a framing; a link with framing=None has read(), read_until() and read_some()"
-            )
-        compiled, function = as_pattern(pattern, "pattern", self._encoder.encoding)
-        if self._accept is not None:
-            # Rust picks those that are for this face; what is in them is looked at here.
-            function = matcher(pattern)
-            compiled = self._accept
-        room = check_count(capacity, "capacity")
-        return Messages(self, lambda: self._wire.messages(compiled, room), function)
 
     def _abort(self, abort: Message | Abort | None) -> tuple[_core.Abort, float] | None:
         """An abort for Rust, and the seconds that it may take."""

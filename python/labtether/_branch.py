@@ -9,6 +9,7 @@ from labtether._checks import check_name
 from labtether._face import Message
 from labtether._framing import Encoder, as_pattern
 from labtether._link import Link
+from labtether._patterns import compiled_pattern
 from labtether._values import Raw
 
 __all__ = ["Branch"]
@@ -35,7 +36,7 @@ class Branch(Link[M]):
             raise ValueError(f"send says where the command goes: {{body}} is missing in {send!r}")
         flags = reply.flags if isinstance(reply, re.Pattern) else re.DOTALL
         source = reply.pattern if isinstance(reply, re.Pattern) else reply
-        pattern = re.compile(source.replace("{address}", re.escape(str(address))), flags)
+        pattern = compiled_pattern(source.replace("{address}", re.escape(str(address))), "reply", flags)
         if "body" not in pattern.groupindex:
             raise ValueError(f"reply says where the answer is: the group (?P<body>...) is missing in {source!r}")
         shown = f"{trunk.name}/{address}" if name is None else check_name(name, "name")

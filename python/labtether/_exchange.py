@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from labtether import _core
 from labtether._checks import check_break, check_count, check_seconds
 from labtether._errors import InstrumentError, LinkError
 from labtether._framing import Encoder, FramingLike, PatternLike, as_pattern
+from labtether._patterns import matcher
 from labtether._rules import Check, code_and_text
 from labtether._strand import current_strand
 from labtether._values import Raw
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "current_task"]
 
 M = TypeVar("M", str, bytes)
+
+
+_ANY = as_pattern(re.compile("", re.DOTALL), "match")[0]
 
 
 def current_task() -> object:
@@ -199,14 +204,21 @@ class Exchange(Generic[M]):
         pattern, function = as_pattern(match, "match", self._link._encoder.encoding)
         limit = self._within(timeout)
         deadline = time.monotonic() + limit
+        if match is not None and self._link._accept is not None:
+            # On a face the address is no part of the message.
+            pattern, function = None, matcher(match)
         while True:
             left = max(0.0, min(limit, deadline - time.monotonic()))
             if function is None:
                 return await self._next(pattern, framing, left, parse, None)
-            message: M = await self._next(None, framing, left, None, None)
+            # Asked for by name, an error is no error to its asker: the function is asked first.
+            message: M = await self._next(_ANY, framing, left, None, None)
             if function(message):
                 return message if parse is None else self._link._parsed(message, parse)
             self.skipped.append(message)
+            refusal = self._link._wire.refusal(self._link._encoder.encode(message))
+            if refusal is not None:
+                raise refusal
 
     async def query(
         self,
@@ -235,13 +247,13 @@ class Exchange(Generic[M]):
         body: bytes = await self._waited(operation)
         return body
 
-    async def _check(self, check: Check, after: Message) -> None:
-        """Ask whether all went well, as the link's `check` says."""
+    async def _check(self, check: Check, after: Message) -> InstrumentError | None:
+        """Ask whether all went well, as the link's `check` says; what went wrong, for after the exchange."""
         reply = await self.query(check.command)
         if check.is_ok(reply):
-            return
+            return None
         code, text = code_and_text(check.error, reply)
-        raise InstrumentError(
+        return InstrumentError(
             f"{self._link.name} answered {check.command!r} after {after!r} with {reply!r}",
             link=self._link.name,
             port=self._link.url,
@@ -250,6 +262,7 @@ class Exchange(Generic[M]):
             code=code,
             text=text,
             reply=reply,
+            effect="ran_to_completion",
         )
 
     async def send_break(self, seconds: float = 0.25) -> None:

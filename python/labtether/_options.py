@@ -151,8 +151,11 @@ def common_options(
         common[option] = _required(given, option, finite=True)
     for option in ("unsolicited", "error", "busy"):
         common[option] = _pattern(given[option], option, lines, encoder)
-    if lines is None and check is not None:
-        raise ValueError("check needs a framing")
+    if check is not None:
+        if lines is None:
+            raise ValueError("check needs a framing")
+        if not isinstance(check.command, Raw):
+            lines.encode(encoder.encode(check.command, "the command of check"))
     return lines, common
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from labtether import _core
 
-__all__ = ["PatternLike", "as_pattern", "matcher"]
+__all__ = ["PatternLike", "as_pattern", "compiled_pattern", "matcher"]
 
 PatternLike: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes] | Callable[[Any], object]"
 
@@ -64,7 +64,7 @@ def matcher(pattern: PatternLike | None) -> Callable[[Any], object] | None:
     """A function that says whether a message matches, where messages are looked at in Python."""
     if pattern is None or not isinstance(pattern, (str, bytes, re.Pattern)):
         return pattern
-    compiled: Any = re.compile(pattern)
+    compiled: Any = compiled_pattern(pattern, "the pattern")
 
     def matches(message: Any) -> bool:
         if isinstance(compiled.pattern, str) and isinstance(message, bytes):
@@ -74,3 +74,11 @@ def matcher(pattern: PatternLike | None) -> Callable[[Any], object] | None:
         return compiled.search(message) is not None
 
     return matches
+
+
+def compiled_pattern(pattern: Any, what: str, flags: int = 0) -> Any:
+    """`pattern`, compiled. Raises ValueError where it is none."""
+    try:
+        return re.compile(pattern, flags)
+    except re.error as error:
+        raise ValueError(f"{what} {pattern!r} is no pattern: {error}") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from labtether._checks import check_seconds
 from labtether._framing import PatternLike
+from labtether._patterns import compiled_pattern
 from labtether._values import Raw
 
 __all__ = ["Abort", "Break", "ById", "Check", "KeepAlive", "Reconnect", "code_and_text"]
@@ -49,8 +50,10 @@ class Abort:
         _seconds(self.timeout, "the timeout of Abort")
         if math.isinf(self.timeout):
             raise ValueError("the timeout of Abort is finite")
-        if callable(self.reply):
-            raise TypeError("the reply of Abort is a pattern, not a function")
+        if self.reply is not None:
+            if not isinstance(self.reply, (str, bytes, re.Pattern)):
+                raise TypeError(f"the reply of Abort is a pattern, not {type(self.reply).__name__}")
+            compiled_pattern(self.reply, "the reply of Abort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class ById:
                 if ends[1] <= ends[0]:
                     raise ValueError(f"the {name} is a slice of no bytes")
             elif isinstance(given, (str, bytes, re.Pattern)):
-                groups = re.compile(given).groups
+                groups = compiled_pattern(given, f"the {name}").groups
                 if groups != 1:
                     raise ValueError(f"the {name} is a pattern with one group, which is the id; this one has {groups}")
             elif not callable(given):
@@ -122,6 +125,8 @@ class Check:
         _message(self.command, "the command of Check")
         if not isinstance(self.ok, (str, bytes, re.Pattern)) and not callable(self.ok):
             raise TypeError(f"the ok of Check is a pattern or a function, not {type(self.ok).__name__}")
+        if isinstance(self.ok, (str, bytes)):
+            compiled_pattern(self.ok, "the ok of Check")
 
     def is_ok(self, reply: str | bytes) -> bool:
         """Whether `reply` says that all is well."""

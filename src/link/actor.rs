@@ -228,7 +228,12 @@ impl Actor {
     /// Does what is to be done with the line besides talking. Ready: something was.
     fn poll_control(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.stamp();
-        match self.conversation.need(now.moment) {
+        let need = self.conversation.need(now.moment);
+        if !matches!(need, Some(Need::Do(_))) {
+            // What was begun and is wanted no more must not answer whoever asks next.
+            self.pipe.abandon_control();
+        }
+        match need {
             None => Poll::Pending,
             Some(Need::Empty) if self.conversation.has_output() => Poll::Pending,
             Some(Need::Empty) if self.pipe.queued_output() > 0 => {

@@ -125,6 +125,10 @@ impl Conversation {
             Some(Current::Talk(mut talk)) => {
                 let asking = talk.asks.pop_front();
                 talk.give_up();
+                if asking.is_none() {
+                    let about = Box::new(self.evidence(None, None, Bytes::new(), at.moment));
+                    talk.failed = Some(LinkError::Frame { about, why: why.clone(), cause: None });
+                }
                 self.current = Some(Current::Talk(talk));
                 if let Some(waiting) = asking {
                     let about = self.about(&waiting.job, None, at.moment);

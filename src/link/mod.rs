@@ -44,6 +44,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use regex::bytes::Regex;
 use tokio::sync::mpsc::error::SendError;
 
 use crate::clock::{Clock, Moment};
@@ -52,7 +53,7 @@ use job::{Closing, Job, Request, Sink, What};
 use log::{Level, Line, Log, Topic};
 use opener::Opener;
 use reconnecting::Ready;
-use rules::Rules;
+use rules::{Rules, code_and_text};
 use session::Session;
 use ticket::{Counts, Gauge, Pending, Ticket, Verdict, next_id, ticket};
 use trace::Trace;
@@ -217,6 +218,20 @@ impl Link {
             about.tail = self.trace.tail(now);
         }
         LinkError::Frame { about, why, cause: None }
+    }
+
+    /// The error that the reply `heard` is, by the rules.
+    pub fn refusal(&self, heard: &Bytes, now: Option<Moment>) -> Option<LinkError> {
+        let rules = &self.config.rules;
+        let found = |pattern: &Option<Regex>| pattern.as_ref().and_then(|pattern| code_and_text(pattern, heard));
+        let (busy, (code, text)) = match found(&rules.busy) {
+            Some(parts) => (true, parts),
+            None => (false, found(&rules.error)?),
+        };
+        let mut about = self.about(None);
+        about.heard = heard.clone();
+        about.tail = now.map_or_else(Vec::new, |now| self.trace.tail(now));
+        Some(LinkError::Instrument { about, busy, code, text, reply: heard.clone() })
     }
 
     fn open_failed(&self, cause: OpenError, port: &str, elapsed: Duration) -> LinkError {

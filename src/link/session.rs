@@ -88,9 +88,10 @@ impl Session {
 
     /// Tells it to end.
     pub(super) fn close(&self, why: Closing) {
-        self.give_up.cancel();
-        // A session that has ended does not read its mail.
+        // First, so that whoever looks for a lost port ends because it was told to, and not for want of a port. A session that has ended
+        // does not read its mail.
         let _ = self.mailbox.send(Request::Close(why));
+        self.give_up.cancel();
     }
 }
 

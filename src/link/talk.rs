@@ -33,6 +33,8 @@ pub(super) struct Talk {
     pub(super) owed_until: Moment,
     /// When the last wait that was given up would have ended.
     pub(super) late_until: Moment,
+    /// What failed while nobody waited; whoever waits next is told.
+    pub(super) failed: Option<LinkError>,
     /// How many of those that are owed were waited for, and given up.
     given_up: usize,
     pub(super) asks: VecDeque<Waiting>,
@@ -53,6 +55,7 @@ impl Talk {
             unanswered: false,
             owed_until: opened,
             late_until: opened,
+            failed: None,
             given_up: 0,
             asks: VecDeque::new(),
             place,
@@ -78,7 +81,8 @@ impl Talk {
     /// What comes from now on answers nothing that was asked.
     pub(super) fn give_up(&mut self) {
         self.unanswered = true;
-        self.owed.push_back(Owed::Anything);
+        self.owed = VecDeque::from([Owed::Anything]);
+        self.given_up = 1;
     }
 
     /// When the whole of it has to be over: counted from its first byte.
@@ -152,6 +156,11 @@ impl Conversation {
             return self.give(job, Err(LinkError::Closed { about, why }), now.moment);
         };
         match &job.what {
+            What::Receive { .. } | What::Read(_) if talk.failed.is_some() => {
+                if let Some(error) = talk.failed.take() {
+                    self.give(job, Err(error), now.moment);
+                }
+            }
             What::Receive { .. } | What::Read(_) => {
                 let deadline = Some((now.moment + job.limit).min(talk.deadline(now.moment)));
                 talk.asks.push_back(Waiting::new(job, deadline));

@@ -255,6 +255,13 @@ impl Wire {
         self.raise(py, &error)
     }
 
+    /// The error that a reply is; None for any other.
+    fn refusal(&self, py: Python<'_>, heard: &[u8]) -> Option<PyErr> {
+        let now = lifecycle::started().map(|engine| engine.clock().now());
+        let error = self.link().refusal(&Bytes::copy_from_slice(heard), now)?;
+        Some(self.raise(py, &error))
+    }
+
     /// Gives the line back. Does not wait, and does nothing if the link is closed.
     fn end_talk(&self, talk: u64, clean: bool, cancelled: bool) {
         self.turns.over(talk);
