@@ -103,7 +103,6 @@ async def test_an_error_is_raised_by_a_query_and_by_a_receive_that_did_not_ask_f
             assert machine.heard.count(b"BAD") == 6
 
 
-@pytest.mark.xfail(strict=True, reason="talk.receive(match=function): the error is raised before the function is asked")
 async def test_an_error_asked_for_by_a_function_is_no_error() -> None:
     with PtyMachine() as machine:
         async with lt.serial(machine.port, **{**BRIEF, "error": ERROR}) as link:
@@ -178,7 +177,6 @@ async def test_what_went_wrong_is_told_with_its_code() -> None:
             assert await link.query("ASK 2") == "re ASK 2"
 
 
-@pytest.mark.xfail(strict=True, reason="'halted_at_boundary', though the query had its reply and nothing was halted")
 async def test_a_query_that_was_answered_ran_to_completion_whatever_its_check_says() -> None:
     with PtyMachine() as machine:
         with_errors(machine, b'-113,"Undefined header"')
@@ -198,7 +196,6 @@ async def test_what_went_wrong_with_a_message_that_has_no_answer_is_told() -> No
             assert caught.value.command == "QUIET"
 
 
-@pytest.mark.xfail(strict=True, reason="the failed check leaves a debt for the message, which has no answer")
 async def test_a_failed_check_of_a_message_that_has_no_answer_leaves_no_debt() -> None:
     with PtyMachine() as machine:
         with_errors(machine, b'-222,"Data out of range"')

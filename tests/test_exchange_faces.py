@@ -95,14 +95,11 @@ async def test_the_messages_of_others_are_not_taken() -> None:
                 assert [reading.value async for reading in readings] == ["re ASK"] * 3
 
 
-WITH_ADDRESS = pytest.mark.xfail(strict=True, reason="match= is searched in the message with its address")
-
-
 @pytest.mark.parametrize(
     "where",
     [
-        pytest.param("receive", marks=WITH_ADDRESS),
-        pytest.param("exchange", marks=WITH_ADDRESS),
+        "receive",
+        "exchange",
         "messages",
         "query_all",
     ],

@@ -56,7 +56,6 @@ async def test_a_wrong_echo_is_a_frame_error_with_both(echo: Any) -> None:
             await in_step(link)
 
 
-@pytest.mark.xfail(strict=True, reason="Conversation::not_echoed: where nobody waits yet, nobody is ever told")
 @pytest.mark.parametrize("echo", ECHOES)
 async def test_a_wrong_echo_is_told_to_who_waits_only_later(echo: Any) -> None:
     with Echoing(wrong=b"ASX\n") as machine:
@@ -71,9 +70,7 @@ async def test_a_wrong_echo_is_told_to_who_waits_only_later(echo: Any) -> None:
 @pytest.mark.parametrize(
     "echo",
     [
-        pytest.param(
-            True, marks=pytest.mark.xfail(strict=True, reason="the reply went with the echo, and is still owed")
-        ),
+        True,
         "line",
     ],
 )

@@ -103,7 +103,6 @@ async def test_all_of_a_reply_in_a_framing_of_its_own() -> None:
             assert await link.query_all("LIST", until=3, framing=lt.Lines(";")) == ["a", "b", "c"]
 
 
-@pytest.mark.xfail(strict=True, reason="`heard` is empty, and not what had come, as the docs have it")
 @pytest.mark.parametrize("limit", ["idle", "timeout"])
 async def test_a_reply_that_does_not_end_is_a_timeout_with_what_had_come(limit: str) -> None:
     with PtyMachine() as machine:

@@ -73,7 +73,7 @@ def test_what_the_readme_tells_to_make_can_be_made() -> None:
 
 def test_the_readmes_errors_are_the_packages() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\|", README, re.MULTILINE)
-    assert len(rows) == 7
+    assert len(rows) == 9
     for name, base in rows:
         error = getattr(labtether.errors, name)
         assert issubclass(error, labtether.LinkError)

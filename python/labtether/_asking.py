@@ -185,8 +185,11 @@ class Asking(Hearing[M]):
             raise TypeError(f"until is a pattern, a function or a number, not {type(until).__name__}")
         last: Callable[[Any], object] | None
         most = check_count(until, "until") if isinstance(until, int) else None
-        last = None if isinstance(until, int) else matcher(until)
-        self._framing_of(framing, self._encode(command)[0])
+        last = None if isinstance(until, int) else matcher(until, "until")
+        body, raw = self._encode(command)
+        self._framing_of(framing, body)
+        if self._framing is not None and not raw:
+            self._framing.encode(body)
         found: list[Any] = []
         heard: list[bytes] = []
         try:

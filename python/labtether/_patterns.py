@@ -60,11 +60,11 @@ def _escaped(character: str, what: str, encoding: str | None) -> str:
     return f"\\x{encoded[0]:02x}"
 
 
-def matcher(pattern: PatternLike | None) -> Callable[[Any], object] | None:
+def matcher(pattern: PatternLike | None, what: str = "match") -> Callable[[Any], object] | None:
     """A function that says whether a message matches, where messages are looked at in Python."""
     if pattern is None or not isinstance(pattern, (str, bytes, re.Pattern)):
         return pattern
-    compiled: Any = compiled_pattern(pattern, "the pattern")
+    compiled: Any = compiled_pattern(pattern, what)
 
     def matches(message: Any) -> bool:
         if isinstance(compiled.pattern, str) and isinstance(message, bytes):
