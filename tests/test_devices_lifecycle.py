@@ -135,7 +135,7 @@ async def test_row_20_benchcel_drops_the_link_to_home_and_is_found_again() -> No
             assert is_at_rest(await link.query(bytes([BenchCel.STATUS])))
             await link.send(bytes([BenchCel.HOME_MOTORS]))
             homed = nursery.start_soon(
-                lambda: link.wait_until(bytes([BenchCel.STATUS]), is_at_rest, every=0.01, timeout=30)
+                lambda: link.wait_until(bytes([BenchCel.STATUS]), is_at_rest, every=0.01, timeout=30, idempotent=True)
             )
             await stacker.until_heard(4)
             stacker.homed()

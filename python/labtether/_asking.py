@@ -242,11 +242,10 @@ class Asking(Hearing[M]):
             else:
                 if predicate(reply):
                     return reply
-                beat = max(beat + pace, time.monotonic())
-                if beat < end:
-                    await sleep(max(0.0, beat - time.monotonic()))
-                    if time.monotonic() < end:
-                        continue
+                beat = min(max(beat + pace, time.monotonic()), end)
+                await sleep(max(0.0, beat - time.monotonic()))
+                if time.monotonic() < end:
+                    continue
             raise LinkTimeout(
                 f"{self._name}: what was waited for did not come within {limit:g} s of asking {command!r}; the last"
                 f" reply was {reply!r}",
