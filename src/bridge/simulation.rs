@@ -9,7 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors::to_python;
+use super::seats::lend;
 use super::values::span;
+use crate::clock::Clock;
 use crate::lifecycle::{Engine, engine};
 use crate::simulate::{Balance, Served, serve};
 use crate::transport::pty::Pty;
@@ -23,6 +25,11 @@ pub(super) struct Simulation {
 }
 
 fn new_pty(engine: &Engine) -> PyResult<(Pty, String)> {
+    if engine.clock().is_virtual() {
+        return Err(PyRuntimeError::new_err(
+            "virtual time covers links in memory only: whoever opens a pseudo-terminal waits by the kernel's clock",
+        ));
+    }
     let _inside = engine.place().runtime.enter();
     Pty::open().map_err(|error| PyOSError::new_err(format!("no pseudo-terminal: {error}")))
 }
@@ -74,9 +81,10 @@ impl Simulation {
     /// Switches it off. Waits until its side of the pseudo-terminal is closed.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         self.served.stop();
-        let engine = engine().map_err(|error| to_python(py, &error, true))?;
-        py.detach(|| {
-            let clock = engine.clock();
+        engine().map_err(|error| to_python(py, &error, true))?;
+        // How long is waited here is ours to say, not the test's.
+        lend(py, || {
+            let clock = Clock::real();
             let deadline = clock.now() + Duration::from_secs(2);
             let parker = crate::nursery::thread::Parker::here();
             while clock.now() < deadline {
