@@ -41,15 +41,22 @@ impl Shared {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, key: u64) {
+    fn ring(self: &Arc<Self>, key: u64) {
         {
             let mut ready = self.ready();
             ready.push(key);
             self.seat.call();
         }
-        if !self.armed.swap(true, Ordering::SeqCst) {
+        if !self.armed.swap(true, Ordering::SeqCst) && !Clock::common().ring_later(|| Waker::from(self.clone())) {
             self.bell.ring();
         }
+    }
+}
+
+/// Rings the bell.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.bell.ring();
     }
 }
 

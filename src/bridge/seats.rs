@@ -114,15 +114,12 @@ pub(super) fn end_virtual_time() {
     }
 }
 
-/// This thread waits for others of Python's, and not for the clock: they may have their turn. Whether the clock has waited for it until now.
+/// This thread waits for others of Python's, and not for the clock: they may have their turn. Whether the clock has waited for it until
+/// now, and nothing calls it.
 #[pyfunction]
 pub(super) fn rest_here() -> bool {
     let seat = seat();
-    let sits = seat.sits();
-    if sits {
-        seat.rest();
-    }
-    sits
+    seat.sits() && seat.rest_uncalled()
 }
 
 /// This thread works: again, or from now on.

@@ -4,7 +4,7 @@
 //! woken when it has nothing more to do; and when that is so and all of them rest again, time jumps to the next deadline. So what
 //! happens at one moment happens in the same order on every run.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{LazyLock, PoisonError};
@@ -22,6 +22,8 @@ thread_local! {
     static RUNTIME: Cell<bool> = const { Cell::new(false) };
     /// Whether those who were held back are being woken.
     static WAKING: Cell<bool> = const { Cell::new(false) };
+    /// Which bells are rung when each of them has been told.
+    static BELLS: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Clock {
@@ -131,6 +133,7 @@ impl Clock {
             WAKING.set(true);
             held.into_iter().for_each(Waker::wake);
             WAKING.set(false);
+            BELLS.take().into_iter().for_each(Waker::wake);
         } else if !still.is_busy() && still.seats.working().is_none() {
             let due = still.jump();
             drop(still);
@@ -144,6 +147,16 @@ impl Clock {
         let still = lock(still);
         let acts = |still: &mut super::Still| self.is_virtual() && still.seats.acts();
         drop(self.0.rested.wait_timeout_while(still, PATIENCE, acts).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether `bell`, behind which somebody has been put, will be rung when that is done for all who are woken at this moment: one that
+    /// is rung in the middle would divide them by chance.
+    pub fn ring_later(&self, bell: impl FnOnce() -> Waker) -> bool {
+        let later = WAKING.get();
+        if later {
+            BELLS.with_borrow_mut(|bells| bells.push(bell()));
+        }
+        later
     }
 
     /// Somebody outside the runtime is to be woken. Whether that will be done when the runtime has nothing more to do at this moment.

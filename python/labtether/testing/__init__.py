@@ -11,7 +11,7 @@ from typing import Self
 from labtether import _core
 from labtether._engine import ensure_started
 
-__all__ = ["SimulatedInstrument", "balance", "panics"]
+__all__ = ["SimulatedInstrument", "VirtualTime", "balance", "panics", "virtual_time"]
 
 
 def panics() -> int:
@@ -75,3 +75,7 @@ def balance(*, load: float = 42.0, settle: float = 0.4) -> SimulatedInstrument:
     weight is stable."""
     ensure_started()
     return SimulatedInstrument(_core.Simulation.balance(float(load), float(settle)), "balance")
+
+
+# At the end: it is made of what is above.
+from labtether.testing._virtual import VirtualTime, virtual_time  # noqa: E402

@@ -59,7 +59,7 @@ class VirtualTime:
     """See virtual_time. Also a clock for trio: `trio.run(main, clock=clock)`; runs that begin within it have it."""
 
     def __init__(self) -> None:
-        self._before = 0.0
+        self._before = self._shown = self._due = 0.0
         self._begun: float | None = None
         self._ended: float | None = None
         self._loops: list[_virtual_loops.Attached] = []
@@ -142,11 +142,17 @@ class VirtualTime:
 
     def current_time(self) -> float:
         """The time in a trio run."""
-        return self.passed()
+        now = self.passed()
+        # Time is kept in whole nanoseconds: a deadline between two of them has come with the one that is nearest.
+        if now < self._due <= now + 1e-9:
+            now = self._due
+        self._shown = max(self._shown, now)
+        return self._shown
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """For how long trio may wait before it looks again."""
-        left = max(0.0, deadline - self.passed())
+        self._due = deadline
+        left = max(0.0, deadline - self.current_time())
         return left if left <= 0 or not self.is_on else FAR
 
     def __repr__(self) -> str:
