@@ -172,7 +172,7 @@ def test_threads_that_wait_for_each_other(virtual_time: VirtualTime) -> None:
             lt._core.block_on(lt.sleep, 10)
             answered.set()
 
-    with balance(keepalive=lt.KeepAlive("SI", every=1.0)).sync as scale, Worker(answer):
+    with balance(keepalive=lt.KeepAlive("SI", every=1.0), trace=1000).sync as scale, Worker(answer):
         for number in range(1, 21):
             asked.set()
             answered.wait()
@@ -203,6 +203,15 @@ async def test_a_function_in_a_thread_of_ours_is_waited_for(virtual_time: Virtua
     async with lt.open_nursery(timeout=1.0):
         assert await lt.run_sync(work) == 0.4
     assert virtual_time.elapsed == 0.4
+
+
+@pytest.mark.backends("asyncio", "uvloop")
+async def test_a_function_in_a_thread_of_anyios_is_waited_for(virtual_time: VirtualTime) -> None:
+    async with lt.open_nursery(timeout=1.0):
+        for _ in range(20):
+            await anyio.to_thread.run_sync(time.sleep, 0.005)
+            await lt.pause()
+    assert virtual_time.elapsed == 0.0
 
 
 async def test_a_framing_of_ones_own_is_waited_for(virtual_time: VirtualTime) -> None:

@@ -29,7 +29,7 @@ impl Operation {
                 Step::Refused(error) => return self.refuse(py, &error),
                 Step::Pending => {}
             }
-            if !seat.rest_uncalled() {
+            if !seat.rest() {
                 continue;
             }
             py.detach(|| nap(&parker, LOOK_FOR_SIGNALS));

@@ -250,7 +250,8 @@ impl Port {
         self.shared.ring(key);
     }
 
-    /// In virtual time: the loop has nothing to do for so many seconds, or until something happens. Whether it may wait; it is rung.
+    /// In virtual time: the loop has nothing to do for so many seconds, or until something happens. Whether it may wait: it is rung then.
+    /// It may not where the time has come, or where it was called since it looked last, and should look again.
     fn rest(&self, seconds: Option<f64>) -> PyResult<bool> {
         let until = seconds.map(span).transpose()?.map_or(Moment::NEVER, |span| Clock::common().now() + span);
         let Ok(engine) = engine() else { return Ok(true) };
@@ -264,12 +265,16 @@ impl Port {
         }
         let ready = self.shared.ready();
         if ready.is_empty() {
-            self.shared.seat.rest();
-        } else {
-            // It may have been rung in a way that was not to be waited for.
-            self.shared.bell.ring();
+            return Ok(self.shared.seat.rest());
         }
+        // It may have been rung in a way that was not to be waited for.
+        self.shared.bell.ring();
         Ok(true)
+    }
+
+    /// Something else is about to wake the loop.
+    fn call(&self) {
+        self.shared.seat.call();
     }
 
     /// The loop works again.

@@ -119,7 +119,13 @@ pub(super) fn end_virtual_time() {
 #[pyfunction]
 pub(super) fn rest_here() -> bool {
     let seat = seat();
-    seat.sits() && seat.rest_uncalled()
+    seat.sits() && seat.rest()
+}
+
+/// Whether this thread has been met while the clock stood still.
+#[pyfunction]
+pub(super) fn sits_here() -> bool {
+    seat().sits()
 }
 
 /// This thread works: again, or from now on.

@@ -106,16 +106,8 @@ impl Seat {
         self.clock.still().is_some_and(|still| lock(still).seats.0.contains_key(&self.id))
     }
 
-    /// It waits for what runs on the clock, whoever has called it.
-    pub fn rest(&self) {
-        self.change(|sitting| {
-            sitting.working = None;
-            sitting.called = false;
-        });
-    }
-
-    /// The same, unless it was called since it looked last. Whether it does wait.
-    pub fn rest_uncalled(&self) -> bool {
+    /// It waits for what runs on the clock, unless it was called since it looked last. Whether it does wait.
+    pub fn rest(&self) -> bool {
         let rests = self.change(|sitting| {
             if std::mem::take(&mut sitting.called) {
                 return false;

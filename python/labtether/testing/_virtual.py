@@ -18,7 +18,7 @@ from labtether.testing import _virtual_loops, _virtual_threads
 
 __all__ = ["VirtualTime", "attach", "virtual_time"]
 
-PATIENCE = 1.0
+PATIENCE = 0.5
 """Seconds for which one waits for what is being closed, before virtual time begins."""
 
 _now: VirtualTime | None = None

@@ -92,11 +92,20 @@ class _Selecting:
         loop.time = _LoopTime(clock, loop.time)
         self.selector = loop._selector
         self.selector.select = _idling(clock, weakref.ref(side), self.selector.select)
+        port, soon = side.port, loop.call_soon_threadsafe
+
+        def call_soon_threadsafe(*args: Any, **options: Any) -> asyncio.Handle:
+            port.call()
+            handle: asyncio.Handle = soon(*args, **options)
+            return handle
+
+        loop.call_soon_threadsafe = call_soon_threadsafe
 
     def detach(self) -> None:
         self.selector.__dict__.pop("select", None)
         side = self.side()
         if side is not None:
+            side.loop.__dict__.pop("call_soon_threadsafe", None)
             side.beats = self.beats
 
 
@@ -138,6 +147,7 @@ class _Turning:
         loop.time = self.time = _LoopTime(clock, loop.time)
         loop.call_soon, loop.call_at, loop.call_later = self.call_soon, self.call_at, self.call_later
         loop._timer_handle_cancelled = lambda handle: None
+        loop.call_soon_threadsafe = self.call_soon_threadsafe
         side.rung = self.watch
         self.watch()
 
@@ -145,6 +155,15 @@ class _Turning:
         self.called += 1
         self.watch()
         return self.soon(callback, *args, context=context)
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.port.call()
+        soon: Callable[..., asyncio.Handle] = type(self.loop).call_soon_threadsafe.__get__(self.loop)
+        handle = soon(callback, *args, context=context)
+        soon(self.watch)
+        return handle
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -204,7 +223,8 @@ class _Turning:
         loop = self.loop
         if loop.is_closed():
             return
-        loop.__dict__.pop("call_soon", None)
+        for name in ("call_soon", "call_soon_threadsafe"):
+            loop.__dict__.pop(name, None)
         timers, self.timers = self.timers, []
         for handle in timers:
             if not handle.cancelled():

@@ -49,8 +49,9 @@ def end() -> None:
 
 
 def _resting(what: Any, wait: Callable[[], Any]) -> Any:
-    if getattr(_starting, "now", False) or not _core.rest_here():
+    if getattr(_starting, "now", False):
         return wait()
+    _core.rest_here()
     place, waiting = _core.Place(), _waiting[id(what)]
     waiting.append(place)
     try:
@@ -59,7 +60,8 @@ def _resting(what: Any, wait: Callable[[], Any]) -> Any:
         waiting.remove(place)
         if not waiting:
             _waiting.pop(id(what), None)
-        _core.work_here()
+        if _core.sits_here():
+            _core.work_here()
 
 
 def _call(what: Any, most: int | None = None) -> None:

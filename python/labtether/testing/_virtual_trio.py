@@ -84,7 +84,9 @@ class _Idling(trio.abc.Instrument):
         if timeout <= 0 or not _core.is_virtual():
             return
         left = trio.lowlevel.current_statistics().seconds_to_next_deadline if self.ours else math.inf
-        self.resting = self.port.rest(None if left == math.inf else max(0.0, left))
+        seconds = None if left == math.inf else max(0.0, left)
+        # What called it before has been looked at by now.
+        self.resting = self.port.rest(seconds) or self.port.rest(seconds)
         if not self.resting:
             self.port.ring(0)
 
