@@ -106,7 +106,7 @@ class LoopSide:
         """Called when the port was rung and all who were meant have been resumed."""
         self.port = _core.Port(self.future)
         loop.add_reader(self.port.fileno(), _Reader(self))
-        if _core.is_virtual():
+        if _core.virtual_seconds() is not None:
             from labtether.testing._virtual import attach
 
             attach(self)

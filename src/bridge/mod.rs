@@ -67,7 +67,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(seats::clock_now, module)?)?;
     module.add_function(wrap_pyfunction!(seats::monotonic, module)?)?;
     module.add_function(wrap_pyfunction!(seats::virtual_seconds, module)?)?;
-    module.add_function(wrap_pyfunction!(seats::is_virtual, module)?)?;
     module.add_function(wrap_pyfunction!(seats::begin_virtual_time, module)?)?;
     module.add_function(wrap_pyfunction!(seats::end_virtual_time, module)?)?;
     module.add_function(wrap_pyfunction!(seats::rest_here, module)?)?;

@@ -84,12 +84,6 @@ pub(super) fn virtual_seconds() -> Option<f64> {
     Clock::common().stood().map(|passed| passed.as_secs_f64())
 }
 
-/// Whether the clock stands still but when nothing can run.
-#[pyfunction]
-pub(super) fn is_virtual() -> bool {
-    Clock::common().is_virtual()
-}
-
 /// Makes the clock stand still but when nothing can run; it waits for this thread whenever that works. None: done; else what is open and
 /// was opened by another time. Raises RuntimeError if it stands still already.
 #[pyfunction]

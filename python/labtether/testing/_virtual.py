@@ -109,7 +109,7 @@ class VirtualTime:
     @property
     def monotonic(self) -> float:
         """The present time on the scale of `reading.monotonic`."""
-        return _core.clock_now()[1]
+        return _core.monotonic()
 
     def advance(self, seconds: float) -> None:
         """Let so many virtual seconds pass, with all that is due in them; blocking, for code without a loop. In a loop

@@ -64,7 +64,7 @@ class _Beginning(trio.abc.Instrument):
         if task is trio.lowlevel.current_root_task():
             return
         trio.lowlevel.remove_instrument(self)
-        if _core.is_virtual():
+        if _core.virtual_seconds() is not None:
             from labtether._trio import running_port
 
             running_port()
@@ -81,7 +81,7 @@ class _Idling(trio.abc.Instrument):
         self.ours = isinstance(trio.lowlevel.current_clock(), VirtualTime)
 
     def before_io_wait(self, timeout: float) -> None:
-        if timeout <= 0 or not _core.is_virtual():
+        if timeout <= 0 or _core.virtual_seconds() is None:
             return
         left = trio.lowlevel.current_statistics().seconds_to_next_deadline if self.ours else math.inf
         seconds = None if left == math.inf else max(0.0, left)
