@@ -3,6 +3,8 @@
 //!
 //! One runtime drives it, as the engine does; the test's own thread sits at it, as Python's does.
 
+#![cfg(test)]
+
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};

@@ -1,11 +1,9 @@
-"""Where virtual time begins and ends: what is open then, the real time behind it, threads, and waits that do not end."""
+"""Where virtual time begins and ends: what is open then, the real time behind it; threads, and waits without an end."""
 
 import asyncio
 import math
-import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -32,7 +30,7 @@ def test_it_is_on_once() -> None:
 
 def test_it_does_not_begin_while_a_link_is_open() -> None:
     scale = balance(name="my scale")
-    with scale.sync, pytest.raises(RuntimeError, match="before anything is opened.*my scale"), virtual_time():
+    with scale.sync, pytest.raises(RuntimeError, match=r"before anything is opened.*my scale"), virtual_time():
         pass
     with virtual_time():
         pass
@@ -40,7 +38,7 @@ def test_it_does_not_begin_while_a_link_is_open() -> None:
 
 async def test_it_does_not_begin_in_a_nursery_or_beside_a_sleep() -> None:
     async with lt.open_nursery("run 7") as nursery:
-        with pytest.raises(RuntimeError, match="'run 7'|\"run 7\""), virtual_time():
+        with pytest.raises(RuntimeError, match="run 7"), virtual_time():
             pass
         nursery.cancel()
     async with anyio.create_task_group() as group:

@@ -3,11 +3,10 @@ nothing is left to be done."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from labtether import _core
 from labtether._checks import check_seconds
@@ -45,12 +44,14 @@ def virtual_time() -> VirtualTime:
     show the time), timeouts of threading, sockets, ports and pseudo-terminals: the kernel's clock cannot be stopped,
     and opening a link to such a port is refused.
 
-    Who holds it: the thread that entered it, whenever that computes, and any task of its loop; `lt.run_sync`, a
-    checksum or a framing of one's own, and any other thread between two waits of labtether's, for one second at most.
-    Not: threads that labtether does not know of, what they hand to a loop by `call_soon_threadsafe` (`asyncio.to_thread`
-    does), and sockets of other libraries. While a thread waits for another in threading's ways (join, Event, Queue, a
-    Future's result), the others have their turn. A wait without a deadline, for something that does not come, is for
-    ever, as it is in real time; Ctrl-C ends it.
+    Who holds it: the thread that entered it, whenever that computes, with all tasks of its loops; a checksum or framing
+    of one's own; and for one second at most, any other thread between two waits of labtether's, in `lt.run_sync` or
+    `anyio.to_thread`. Not: what other threads compute (a pool of concurrent.futures, and so `asyncio.to_thread`, and
+    trio's threads), and sockets of other libraries. While a thread waits for another in threading's ways (join, Event, Queue, a Future's
+    result), the others have their turn; a bare `threading.Lock` is not seen. A wait without a deadline, for something
+    that does not come, is for ever, as it is in real time; Ctrl-C ends it.
+
+    Import uvloop or trio before: one that is imported while it is on is known only by its first await of labtether's.
     """
     return VirtualTime()
 
@@ -70,15 +71,15 @@ class VirtualTime:
         if self._begun is not None:
             raise RuntimeError("virtual time is entered once; make another")
         ensure_started()
-        give_up = time.monotonic() + PATIENCE
-        while there := _core.begin_virtual_time():
-            if time.monotonic() > give_up:
-                raise RuntimeError(f"virtual time begins before anything is opened; there is {', '.join(there)}")
-            time.sleep(0.001)
+        _begin()
         self._begun, _now = time.monotonic(), self
-        _virtual_threads.begin()
-        _virtual_loops.begin(self)
-        _begin_trio(self)
+        try:
+            _virtual_threads.begin()
+            _virtual_loops.begin(self)
+            _begin_trio(self)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -165,6 +166,15 @@ class VirtualTime:
 
 FAR = 1e6
 """Seconds for which trio waits really, when it is woken before."""
+
+
+def _begin() -> None:
+    """As soon as what is being closed has been."""
+    give_up = time.monotonic() + PATIENCE
+    while there := _core.begin_virtual_time():
+        if time.monotonic() > give_up:
+            raise RuntimeError(f"virtual time begins before anything is opened; there is {', '.join(there)}")
+        time.sleep(0.001)
 
 
 def attach(side: LoopSide) -> None:

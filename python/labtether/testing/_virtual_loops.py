@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import sys
-import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from labtether import _core
 from labtether._ports import LoopSide, side_of
 
 if TYPE_CHECKING:
@@ -26,12 +24,13 @@ ROUNDS = 3
 """Turns of a loop in which nothing was called, before it is taken for idle."""
 
 Attached = Any
-_running: dict[type, Callable[[Any], None]] = {}
+"""A loop that goes by our clock: `side()`, `detach()`."""
+_running: dict[Any, Callable[[Any], None]] = {}
 
 
 def begin(clock: VirtualTime) -> None:
     """From now on, every loop that begins to run is attached; and the one that runs here."""
-    kinds: list[type] = [asyncio.BaseEventLoop]
+    kinds: list[Any] = [asyncio.BaseEventLoop]
     if "uvloop" in sys.modules:
         kinds.append(sys.modules["uvloop"].Loop)
     for kind in kinds:
@@ -130,8 +129,8 @@ def _idling(clock: VirtualTime, of: weakref.ref[LoopSide], select: Callable[...,
 
 
 class _Turning:
-    """Any other, uvloop's above all, where nobody can look: it has nothing to do when nothing was called for some of its
-    turns. Its timers are kept here."""
+    """Any other, uvloop's above all, where nobody can look: it has nothing to do when nothing was called for some of
+    its turns. Its timers are kept here."""
 
     def __init__(self, clock: VirtualTime, side: LoopSide) -> None:
         self.side = weakref.ref(side)
@@ -142,7 +141,7 @@ class _Turning:
         self.timers: list[asyncio.TimerHandle] = []
         self.called = self.seen = self.quiet = 0
         self.watching = False
-        loop = self.loop
+        loop: Any = self.loop
         self.soon: Callable[..., asyncio.Handle] = type(loop).call_soon.__get__(loop)
         loop.time = self.time = _LoopTime(clock, loop.time)
         loop.call_soon, loop.call_at, loop.call_later = self.call_soon, self.call_at, self.call_later
