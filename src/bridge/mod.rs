@@ -71,7 +71,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(seats::end_virtual_time, module)?)?;
     module.add_function(wrap_pyfunction!(seats::rest_here, module)?)?;
     module.add_function(wrap_pyfunction!(seats::work_here, module)?)?;
-    module.add_function(wrap_pyfunction!(seats::sits_here, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::sleep, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::sleep_until, module)?)?;
     module.add_function(wrap_pyfunction!(whose::block_on, module)?)?;

@@ -116,16 +116,14 @@ pub(super) fn rest_here() -> bool {
     seat.sits() && seat.rest()
 }
 
-/// Whether this thread has been met while the clock stood still.
+/// This thread works. `again`: if it has been met before, while the clock stood still.
 #[pyfunction]
-pub(super) fn sits_here() -> bool {
-    seat().sits()
-}
-
-/// This thread works: again, or from now on.
-#[pyfunction]
-pub(super) fn work_here() {
-    seat().work();
+#[pyo3(signature = (again=false))]
+pub(super) fn work_here(again: bool) {
+    let seat = seat();
+    if !again || seat.sits() {
+        seat.work();
+    }
 }
 
 /// Keeps a clock that stands still from advancing until it is ended.

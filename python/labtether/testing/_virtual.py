@@ -46,10 +46,10 @@ def virtual_time() -> VirtualTime:
 
     Who holds it: the thread that entered it, whenever that computes, with all tasks of its loops; a checksum or framing
     of one's own; and for one second at most, any other thread between two waits of labtether's, in `lt.run_sync` or
-    `anyio.to_thread`. Not: what other threads compute (a pool of concurrent.futures, and so `asyncio.to_thread`, and
-    trio's threads), and sockets of other libraries. While a thread waits for another in threading's ways (join, Event, Queue, a Future's
-    result), the others have their turn; a bare `threading.Lock` is not seen. A wait without a deadline, for something
-    that does not come, is for ever, as it is in real time; Ctrl-C ends it.
+    `anyio.to_thread`. Not: what other threads compute (a pool of concurrent.futures, and so `asyncio.to_thread`; trio's
+    threads), and sockets of other libraries. While a thread waits for another in threading's ways (join, Event, Queue,
+    a Future's result), the others have their turn; a bare `threading.Lock` is not seen. A wait without a deadline, for
+    something that does not come, is for ever, as it is in real time; Ctrl-C ends it.
 
     Import uvloop or trio before: one that is imported while it is on is known only by its first await of labtether's.
     """

@@ -60,8 +60,7 @@ def _resting(what: Any, wait: Callable[[], Any]) -> Any:
         waiting.remove(place)
         if not waiting:
             _waiting.pop(id(what), None)
-        if _core.sits_here():
-            _core.work_here()
+        _core.work_here(again=True)
 
 
 def _call(what: Any, most: int | None = None) -> None:
