@@ -68,6 +68,8 @@ pub(super) async fn serve(
         came_back = true;
         match found {
             Ok(found) => berth = found,
+            // The search heard of the end before its actor did: nothing was given up.
+            Err(_) if session.give_up.is_cancelled() => return Some((actor, end, None)),
             Err(why) => {
                 let lost = io::Error::new(cause.kind(), format!("{cause}; and then: {why}"));
                 return Some((actor, End::Lost(lost), None));
