@@ -2,6 +2,7 @@
 //! [`serve`] is the rest.
 
 mod balance;
+pub mod faults;
 mod serve;
 
 use std::time::Duration;
