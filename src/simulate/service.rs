@@ -178,6 +178,9 @@ impl<I: Instrument> Service<I> {
     }
 
     fn look(&mut self) -> Look {
+        // What is due is said by then.
+        self.speak_until(self.clock.now());
+        self.write_now();
         let unread = self.pipe.as_ref().map_or(0, |pipe| pipe.unread()) + self.output.len();
         let (mut left, mut unread_reply, mut pieces) = (unread, false, Vec::new());
         for (piece, asked) in &self.said {
