@@ -1,4 +1,4 @@
-"""Scripted instruments: what is expected in order, what is known at any time, and what is said, at every place there is."""
+"""Scripted instruments: what is expected in order, what is known at any time, what is said; at every place there is."""
 
 import re
 import socket
@@ -294,7 +294,7 @@ def test_the_settings_of_the_line_are_seen() -> None:
             settings = psu.settings
         assert settings is not None
         assert (settings.baudrate, settings.bytesize, settings.parity, settings.stopbits) == (19200, 7, "E", 2)
-        assert settings.rtscts and not settings.xonxoff
+        assert (settings.rtscts, settings.xonxoff) == (True, False)
     with script() as psu:
         with psu.link(baudrate=115200).sync:
             pass
@@ -306,7 +306,7 @@ def test_the_settings_of_the_line_are_seen() -> None:
 
 def test_where_it_is() -> None:
     with script("a") as a, script("b", transport="tcp") as b, script("c", transport="memory") as c:
-        assert a.port == a.address and a.url == f"serial://{a.port}" and a.resource == f"ASRL{a.port}::INSTR"
+        assert (a.address, a.url, a.resource) == (a.port, f"serial://{a.port}", f"ASRL{a.port}::INSTR")
         host, number = b.address
         assert (b.port, b.url) == (f"socket://{host}:{number}", f"tcp://{host}:{number}")
         assert b.resource == f"TCPIP::{host}::{number}::SOCKET"

@@ -126,6 +126,11 @@ impl<I: Instrument> Service<I> {
             let now = self.clock.now();
             self.speak_until(now);
             self.answer(cx, now);
+            if self.framing.asks() && !self.received.is_empty() {
+                // Code of the user's own that was asked what is a command may have answered.
+                self.hear(now, false);
+                self.speak_until(now);
+            }
             self.write(cx);
             if self.read(cx, now) | self.let_in(cx, now) {
                 continue;
