@@ -129,6 +129,7 @@ impl<I: Instrument> Service<I> {
             if self.framing.asks() && !self.received.is_empty() {
                 // Code of the user's own that was asked what is a command may have answered.
                 self.hear(now, false);
+                self.answer(cx, now);
                 self.speak_until(now);
             }
             self.write(cx);
