@@ -83,7 +83,7 @@ class Labsim:
         _raise(failures, len(chosen))
 
     def check(self) -> None:
-        """Raise AssertionError unless every conversation went as its script has it, where nothing is lost on purpose."""
+        """Raise AssertionError unless every conversation went as its script has it."""
         wrong: list[AssertionError] = []
         for instrument in self.instruments if self._checks else ():
             if isinstance(instrument, ScriptedInstrument):
