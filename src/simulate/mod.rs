@@ -1,14 +1,14 @@
 //! Instruments that are not there. What one says to what it hears is pure ([`Instrument`]: no I/O, no clock);
 //! [`serve`] is the rest.
 
-mod balance;
+pub mod devices;
 mod serve;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use balance::Balance;
+pub use devices::Balance;
 pub use serve::{Served, serve};
 
 use crate::framing::Framing;
@@ -38,6 +38,28 @@ pub trait Instrument: Send {
     fn wake(&mut self, uptime: Duration) -> Vec<Say> {
         let _uninterested = uptime;
         Vec::new()
+    }
+}
+
+impl<I: Instrument + ?Sized> Instrument for Box<I> {
+    fn hear(&mut self, command: &[u8]) -> Vec<Say> {
+        (**self).hear(command)
+    }
+
+    fn framing(&self) -> Framing {
+        (**self).framing()
+    }
+
+    fn power_on(&mut self) -> Vec<Say> {
+        (**self).power_on()
+    }
+
+    fn wakes_at(&self) -> Option<Duration> {
+        (**self).wakes_at()
+    }
+
+    fn wake(&mut self, uptime: Duration) -> Vec<Say> {
+        (**self).wake(uptime)
     }
 }
 
