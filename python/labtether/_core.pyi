@@ -10,7 +10,8 @@ __all__ += ["Operation", "Pattern", "Places", "Port", "Sender", "Simulation", "S
 __all__ += ["Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork", "block_on"]
 __all__ += ["census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires"]
 __all__ += ["loop_closed", "next_errand", "next_log_record", "no_op", "panics", "rfc2217_link", "runs_a_loop"]
-__all__ += ["serial_link", "shut_down", "simulated_devices", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link"]
+__all__ += ["serial_link", "shut_down", "simulated_devices", "simulated_link", "sleep", "sleep_until", "start"]
+__all__ += ["task_ended", "tcp_link"]
 __all__ += ["usb_link", "who"]
 
 __version__: Final[str]

@@ -88,8 +88,9 @@ def link(url: str, **options: Any) -> Link[Any]:
     """A closed link to where `url` leads, for settings kept in files.
 
     `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `rfc2217://host:2217?baudrate=9600`,
-    `sim://balance`, `sim://xpeel?pace=0.01`. The query part takes the settings that are numbers, words or true and false,
-    and what is asked of a simulated instrument; `options` are those of `serial`, `tcp` and `rfc2217`, and go before it.
+    `sim://balance`, `sim://xpeel?pace=0.01`. The query part takes the settings that are numbers, words or true and
+    false, and what a simulated instrument can be asked; `options` are those of `serial`, `tcp` and `rfc2217`, and go
+    before it.
 
     Raises ValueError for a URL that says nothing, TypeError for an unknown option.
     """
