@@ -46,6 +46,19 @@ async fn a_spin_ends_when_the_rotor_stands_still_and_status_waits_for_it() {
 }
 
 #[tokio::test]
+async fn what_is_asked_just_before_the_rotor_stops_is_acknowledged_before_it_is_answered() {
+    check_homed(
+        "",
+        "20000 > spin 1000 100 100 30 | 20001 < ACK! spin 1000 100 100 30 2
+         76800 > status
+         76801 < OK! spin 1000 100 100 30 2
+         76801 < ACK! status 3
+         76802 < Spindle Position: 2958 | 76802 < Door Position: -258 | 76802 < OK! status 3",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn at_a_slow_deceleration_the_rotor_takes_minutes() {
     // The driver's authors measured about seven minutes at 20 %.
     check_homed(

@@ -30,7 +30,7 @@ pub(super) struct MicroSpin {
     errors: Vec<String>,
     uptime: Duration,
     running: Option<Running>,
-    queue: VecDeque<(Job, String)>,
+    queue: VecDeque<Queued>,
 }
 
 /// What moves. Once it is aborted, it only comes to rest.
@@ -41,6 +41,13 @@ struct Running {
     /// Never, if the sensor that tells that the rotor stands still does not notice.
     ends: Option<Duration>,
     aborted: bool,
+}
+
+/// What waits for the rotor to stop, and when its acknowledgement is out: it is not answered before that.
+struct Queued {
+    job: Job,
+    told: String,
+    acknowledged: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +196,7 @@ impl MicroSpin {
     fn if_homed(&self, job: Job) -> Outcome {
         let homing = |job: &Job| matches!(job, Job::Home);
         let will_be = self.running.as_ref().is_some_and(|running| !running.aborted && homing(&running.job))
-            || self.queue.iter().any(|(job, _)| homing(job));
+            || self.queue.iter().any(|queued| homing(&queued.job));
         if self.homed || will_be { self.unless_latched(job) } else { Outcome::Failed("device is not homed".to_owned()) }
     }
 
@@ -211,7 +218,7 @@ impl MicroSpin {
 
     fn take_on(&mut self, job: Job, told: String) -> Vec<String> {
         if self.running.is_some() {
-            self.queue.push_back((job, told));
+            self.queue.push_back(Queued { job, told, acknowledged: self.uptime + PROMPT * 2 });
             return Vec::new();
         }
         if let Job::Status = job {
@@ -234,10 +241,10 @@ impl MicroSpin {
             running.ends = Some(self.pace.ends(self.uptime, running.job.rest()));
             cut.push(format!("ABORTED! {}", running.told));
         }
-        self.queue.retain(|(job, told)| {
-            let stays = matches!(job, Job::Status);
+        self.queue.retain(|queued| {
+            let stays = matches!(queued.job, Job::Status);
             if !stays {
-                cut.push(format!("ABORTED! {told}"));
+                cut.push(format!("ABORTED! {}", queued.told));
             }
             stays
         });
@@ -319,12 +326,13 @@ impl Instrument for MicroSpin {
         if self.wakes_at().is_none_or(|ends| ends > uptime) {
             return Vec::new();
         }
-        let mut said: Vec<String> = self.running.take().and_then(|running| self.end(running)).into_iter().collect();
+        let said = self.running.take().and_then(|running| self.end(running));
+        let mut says = lines(Duration::ZERO, said);
         while self.running.is_none()
-            && let Some((job, told)) = self.queue.pop_front()
+            && let Some(Queued { job, told, acknowledged }) = self.queue.pop_front()
         {
-            said.extend(self.take_on(job, told));
+            says.extend(lines(acknowledged.saturating_sub(uptime), self.take_on(job, told)));
         }
-        lines(Duration::ZERO, said)
+        says
     }
 }
