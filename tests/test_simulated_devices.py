@@ -1,9 +1,8 @@
 """The simulated devices that ship with labtether, on real pseudo-terminals and sockets, each with a small driver as its
 user would write it. What they say when is in tests/devices.rs; here it is said to anyone."""
 
-import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -11,7 +10,8 @@ import pytest
 import serial
 
 import labtether as lt
-from labtether.testing import SimulatedInstrument, balance, device
+from labtether.testing import SimulatedInstrument, balance, device, faults
+from labtether.testing._labsim import Labsim
 from support.drivers import ENOUGH, Arm, HighRes, Incubator, Peeler
 
 
@@ -22,7 +22,9 @@ async def until_heard(instrument: SimulatedInstrument, command: str, times: int 
             await anyio.sleep(0.002)
 
 
-async def cut_short(work: Callable[[], Awaitable[object]], begun: Callable[[], Awaitable[object]]) -> lt.Cancelled:
+async def cut_short(
+    work: Callable[[], Coroutine[Any, Any, object]], begun: Callable[[], Awaitable[object]]
+) -> lt.Cancelled:
     """Begin `work`, and cancel it once it is `begun`."""
     async with lt.open_nursery() as nursery:
         handle = nursery.start_soon(work)
@@ -237,11 +239,37 @@ async def test_any_device_is_on_any_wire(transport: Any) -> None:
         assert peeler.heard == ["*moveout"]
 
 
-def test_the_fixture_makes_one_too_and_switches_it_off(labsim: Any) -> None:
-    peeler = labsim.device("xpeel", pace=0)
-    with peeler.link().sync as link:
-        assert link.query("*stat") == "*ready:00,00,00"
-    assert re.search("xpeel", repr(peeler))
+def test_labsim_makes_them_too_and_switches_them_off() -> None:
+    labsim = Labsim()
+    try:
+        peeler, arm = labsim.device("xpeel", pace=0), labsim.device("precise_flex", name="left arm")
+        with peeler.link().sync as link:
+            assert link.query("*stat") == "*ready:00,00,00"
+        with arm.link().sync as link:
+            assert link.query("nop") == "0"
+        labsim.check()
+    finally:
+        labsim.stop()
+    assert [(one.name, one.transport, one.heard) for one in labsim.instruments] == [
+        ("xpeel", "pty", ["*stat"]),
+        ("left arm", "tcp", ["nop"]),
+    ]
+    assert all(repr(one).endswith("1 commands heard, off>") for one in labsim.instruments)
+
+
+async def test_a_device_can_be_unplugged_switched_off_and_behind_a_bad_line() -> None:
+    with device("xpeel", pace=0, faults=[faults.Fragment(3)]) as peeler:
+        async with peeler.link() as link:
+            assert await link.query_all("*movespool", until=r"^\*ready:") == ["*ack", "*ready:00,00,00"]
+            peeler.power_cycle()
+            assert [await link.receive() for _ in range(3)] == ["*poweron", "*homing", "*ready:00,00,00"]
+            peeler.disconnect()
+            with pytest.raises(lt.LinkLost):
+                await link.query("*stat")
+        peeler.reconnect()
+        async with peeler.link() as link:
+            told = await link.query_all("*tapeleft", until=r"^\*ready:")
+            assert told[0] == "*tape:99,99", "it homed, and does not know its tape"
 
 
 def test_a_device_that_cannot_be_so_is_refused_at_once() -> None:

@@ -2,17 +2,17 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Self, final
 
+from labtether._core_testing import Fault, Part, Script, Simulation, rehearse
 from labtether._errors import LinkError
 from labtether._ports import Wake
 
-__all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Framing", "Living", "More"]
-__all__ += ["Operation", "Pattern", "Places", "Port", "Sender", "Simulation", "Stream", "Supervisor", "Taking"]
-__all__ += ["Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork", "block_on"]
-__all__ += ["census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires"]
-__all__ += ["loop_closed", "next_errand", "next_log_record", "no_op", "panics", "rfc2217_link", "runs_a_loop"]
-__all__ += ["serial_link", "shut_down", "simulated_devices", "simulated_link", "sleep", "sleep_until", "start"]
-__all__ += ["task_ended", "tcp_link"]
-__all__ += ["usb_link", "who"]
+__all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Fault", "Framing", "Living"]
+__all__ += ["More", "Operation", "Part", "Pattern", "Places", "Port", "Script", "Sender", "Simulation", "Stream"]
+__all__ += ["Supervisor", "Taking", "Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive"]
+__all__ += ["before_fork", "block_on", "census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go"]
+__all__ += ["list_ports", "log_wires", "loop_closed", "next_errand", "next_log_record", "no_op", "panics"]
+__all__ += ["rehearse", "rfc2217_link", "runs_a_loop", "serial_link", "shut_down", "simulated_devices"]
+__all__ += ["simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link", "usb_link", "who"]
 
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]
@@ -135,17 +135,6 @@ class More:
 class Stream:
     def next(self) -> Operation: ...
     def close(self) -> None: ...
-
-@final
-class Simulation:
-    @staticmethod
-    def balance(grams: float, settle: float) -> Simulation: ...
-    @property
-    def path(self) -> str: ...
-    def heard(self) -> list[bytes]: ...
-    def disconnect(self) -> None: ...
-    def reconnect(self) -> str: ...
-    def stop(self) -> None: ...
 
 @final
 class Wire:

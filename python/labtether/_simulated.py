@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final, Literal
 
 from labtether import _core
-from labtether._framing import FramingLike, Lines
+from labtether._framing import Lines
 
 __all__ = ["OWN", "Model", "Own", "model_of", "models"]
 
@@ -45,10 +45,8 @@ class Model:
         """What it is put on unless it is said otherwise."""
         return "pty" if self.tcp_port is None else "tcp"
 
-    def framing(self, given: FramingLike | Own | None = OWN) -> FramingLike | None:
-        """How a link to it tells messages apart, if nothing else is given."""
-        if given is not OWN:
-            return given
+    def framing(self) -> Lines:
+        """How a link to it tells messages apart."""
         return Lines(self.says, send_terminator=None if self.hears == self.says else self.hears)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from labtether import _core
 from labtether._checks import check_name
@@ -13,13 +13,13 @@ from labtether._link import Link
 from labtether._open import serial, tcp
 from labtether._options import common_options
 from labtether._remote import rfc2217
-from labtether._simulated import OWN, Model, Own, model_of
+from labtether._simulated import OWN, Own, models
 
 __all__ = ["link"]
 
 
 def _simulated(
-    model: Model,
+    instrument: str,
     asked: dict[str, str],
     *,
     framing: FramingLike | Own | None = OWN,
@@ -27,12 +27,15 @@ def _simulated(
     name: str | None = None,
     **options: Any,
 ) -> Link[Any]:
-    shown = model.name if name is None else name
-    url = f"sim://{model.name}"
-    lines, common = common_options(model.framing(framing), timeout, shown, url, options)  # type: ignore[arg-type]
-    wire = _core.simulated_link(model.name, asked, common)
+    if framing is OWN:
+        # Of one that a test has made in memory, only the test knows.
+        framing = models()[instrument].framing() if instrument in models() else "\r\n"
+    shown = instrument if name is None else name
+    url = f"sim://{quote(instrument)}"
     if asked:
         url += f"?{urlencode(asked)}"
+    lines, common = common_options(framing, timeout, shown, url, options)  # type: ignore[arg-type]
+    wire = _core.simulated_link(instrument, asked, common)
     return Link(
         wire,
         name=common["name"],
@@ -98,9 +101,9 @@ def link(url: str, **options: Any) -> Link[Any]:
     parts = urlsplit(url)
     settings: dict[str, Any] = {}
     known = _ANY_SETTINGS | _SCHEME_SETTINGS.get(parts.scheme, {})
-    if parts.scheme == "sim":
-        model = model_of(parts.netloc)
-        known |= dict.fromkeys(model.options, str)
+    instrument = unquote(parts.netloc)
+    of_its_own = models()[instrument].options if parts.scheme == "sim" and instrument in models() else {}
+    known |= dict.fromkeys(of_its_own, str)
     try:
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
@@ -124,8 +127,8 @@ def link(url: str, **options: Any) -> Link[Any]:
         case "rfc2217":
             return rfc2217(*_server(url, "rfc2217://host:2217"), **settings)
         case "sim":
-            asked = {name: settings.pop(name) for name in model.options if name in settings}
-            return _simulated(model, asked, **(settings | options))
+            asked = {name: settings.pop(name) for name in of_its_own if name in settings}
+            return _simulated(instrument, asked, **(settings | options))
         case "":
             raise ValueError(
                 f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025, rfc2217://host:2217 or sim://balance"

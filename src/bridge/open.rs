@@ -11,6 +11,7 @@ use super::options::{common, parity_of, stop_bits_of};
 use super::values::span;
 use super::wire::Wire;
 use crate::lifecycle::SimulatedPort;
+use crate::lifecycle::doors::DoorPort;
 use crate::link::opener::{PortName, SerialPort, TcpServer};
 use crate::transport::ports::Usb;
 use crate::transport::serial::{Rs485, SerialSettings};
@@ -112,6 +113,14 @@ pub(super) fn simulated_link(
     asked: BTreeMap<String, String>,
     options: &Bound<'_, PyDict>,
 ) -> PyResult<Wire> {
+    if let Some(opener) = DoorPort::named(instrument) {
+        if let Some(option) = asked.keys().next() {
+            let why =
+                format!("the simulated {instrument} is in memory already: it is not asked for {option:?} any more");
+            return Err(PyValueError::new_err(why));
+        }
+        return Ok(Wire::new(common(Box::new(opener), options)?));
+    }
     let opener = SimulatedPort::named(instrument, asked).map_err(PyValueError::new_err)?;
     Ok(Wire::new(common(Box::new(opener), options)?))
 }

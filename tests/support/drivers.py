@@ -63,7 +63,7 @@ class Incubator(Driver):
     async def do(self, command: str) -> int:
         """Do it, and wait until it is done: the overview register then."""
         await self.link.query(command, retries=100, retry_delay=0.02)
-        overview = await self.link.wait_until(
+        overview: int = await self.link.wait_until(
             "ch:bs", lambda bits: not bits & 1, every=0.02, timeout=ENOUGH, parse=bits
         )
         if overview & 8:

@@ -198,7 +198,7 @@ impl Instrument for XPeel {
     fn power_on(&mut self) -> Vec<Say> {
         (self.plate_check, self.knows_tape) = (false, false);
         self.motion = Some((Motion::Homing, self.pace.ends(self.uptime, Motion::Homing.seconds())));
-        lines(PROMPT, ["*poweron", "*homing"])
+        lines(PROMPT, ["*poweron", "*homing"]).into_iter().map(Say::unasked).collect()
     }
 
     fn wakes_at(&self) -> Option<Duration> {
