@@ -3,6 +3,7 @@
 import pytest
 
 import labtether as lt
+from labtether.testing import device
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,14 @@ async def test_another_framing_is_used_if_it_is_given() -> None:
 def test_a_url_that_asks_for_what_there_is_not_is_refused_at_once(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         lt.link(url)
+
+
+async def test_a_device_that_is_in_memory_is_the_one_of_its_name() -> None:
+    with device("xpeel", transport="memory", supply=0) as peeler:
+        assert peeler.url == "sim://xpeel"
+        async with lt.link("sim://xpeel") as link:
+            assert await link.query("*stat") == "*ready:00,20,00"
+        with pytest.raises(ValueError, match='it is not asked for "pace" any more'):
+            lt.link("sim://xpeel?pace=0")
+    async with lt.link("sim://xpeel") as link:
+        assert await link.query("*stat") == "*ready:00,00,00"
