@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from labtether._framing import FramingLike
+from labtether._simulated import model_of
 from labtether._values import Raw
 from labtether.testing import faults as all_faults
+from labtether.testing._device import device
 from labtether.testing._report import wire_log
 from labtether.testing._script import ScriptedInstrument, script
 from labtether.testing._simulated import SimulatedInstrument
@@ -45,6 +47,20 @@ class Labsim:
         come, comes and is not expected, or is said and not read, fails the test."""
         faults = [*self._possible(transport), *faults]
         return self._added(script(name, framing, transport=transport, faults=faults, greeting=greeting, port=port))
+
+    def device(
+        self,
+        kind: str,
+        *,
+        name: str | None = None,
+        transport: str | None = None,
+        faults: Sequence[Fault] = (),
+        port: int = 0,
+        **options: bool | float | str,
+    ) -> SimulatedInstrument:
+        """One of the simulated devices that there are; see `labtether.testing.device`."""
+        faults = [*self._possible(transport or model_of(kind).transport), *faults]
+        return self._added(device(kind, name=name, transport=transport, faults=faults, port=port, **options))
 
     def _possible(self, transport: str) -> list[Fault]:
         """The faults of every instrument that there can be on this transport."""
