@@ -43,6 +43,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<port::Port>()?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<simulation::Simulation>()?;
+    module.add_class::<simulation::PyScript>()?;
+    module.add_class::<simulation::PyPart>()?;
     module.add_class::<faults::PyFault>()?;
     module.add_class::<framing::PyFraming>()?;
     module.add_class::<framing::PyChecksum>()?;
