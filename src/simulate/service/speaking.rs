@@ -110,11 +110,8 @@ impl<I: Instrument> Service<I> {
     fn come_off(&mut self) {
         self.write_now();
         let now = self.clock.now();
-        let first = self.coming_off.is_none();
         let until = *self.coming_off.get_or_insert(now + LAST_WORDS);
-        // What has just been written may take a moment before it counts as unread.
-        let wait = if first { !self.said.is_empty() } else { self.pipe.as_ref().is_some_and(|pipe| pipe.unread() > 0) };
-        if wait && now < until {
+        if now < until && self.pipe.as_ref().is_some_and(|pipe| pipe.unread() > 0) {
             self.on_the_way.insert((now + LOOK, self.asked), (Deed::Unplug, false));
             self.asked += 1;
         } else {
