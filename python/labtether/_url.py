@@ -115,7 +115,7 @@ def link(url: str, **options: Any) -> Link[Any]:
         case "rfc2217":
             return rfc2217(*_server(url, "rfc2217://host:2217"), **settings)
         case "sim":
-            return _simulated(parts.netloc, **settings)
+            return _simulated(unquote(parts.netloc), **settings)
         case "":
             raise ValueError(
                 f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025, rfc2217://host:2217 or sim://balance"
