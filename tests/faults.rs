@@ -81,6 +81,9 @@ fn a_delay_makes_what_it_strikes_late_and_the_rest_waits_behind_it() {
     check(&[delay(20)], "0 < one | 5 < two", "20 one | 25 two");
     let once = Fault::Delay { by: ms(20), which: Which::only([2]) };
     check(&[once], "0 < one | 5 < two | 6 < three | 90 < four", "0 one | 25 two | 25 three | 90 four");
+    // One that waits is not squeezed.
+    let once = Fault::Delay { by: ms(20), which: Which::only([1]) };
+    check(&[fragment(every(2), 3), once], "0 < abcd | 1 < efgh", "20 ab | 23 cd | 23 ef | 26 gh");
 }
 
 #[test]
@@ -94,6 +97,8 @@ fn jitter_is_never_more_than_it_says_and_keeps_the_order() {
     assert!(late.iter().max() > Some(&ms(8)) && late.iter().min() < Some(&ms(4)), "{late:?}");
     assert!(wire.iter().map(Happening::at).is_sorted());
     assert_ne!(wire, on_the_wire(&jitter(2), said));
+    let wire = on_the_wire(&[Fault::Echo, Fault::Jitter { most: ms(10), seed: 1 }], "0 > one | 100 < one");
+    assert_ne!(wire.iter().map(Happening::at).max(), wire.iter().map(|came| came.at() + ms(100)).min(), "{wire:?}");
     check(&[Fault::Jitter { most: ms(0), seed: 1 }], "0 < one | 5 < two", "0 one | 5 two");
 }
 
@@ -193,8 +198,11 @@ fn an_echo_comes_first_and_as_it_was_sent() {
     check(&[Fault::Echo, delay(20)], "0 > a | 0 < 1", "20 a | 20 1");
     // Damage is done to messages, and an echo is none.
     let damage = [
-        Fault::Drop { which: Which::only([1]) },
-        Fault::Garble { flips: 3, which: Which::only([1]) },
+        Fault::Drop { which: Which::all() },
+        Fault::Garble { flips: 3, which: Which::all() },
+        Fault::Duplicate { times: 1, gap: ms(1), which: Which::all() },
+        Fault::Truncate { keep: 0, which: Which::all() },
+        disconnect(0, Some(0), None),
         Fault::Silence { after: 0, messages: None },
     ];
     for fault in damage {

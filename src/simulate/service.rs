@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -25,6 +26,10 @@ use crate::transport::{HostSettings, Transport};
 
 /// The most bytes that wait for a host that does not read; what is said beyond is lost, as in any instrument.
 const UNREAD: usize = 65_536;
+
+/// For how long a cable that comes off waits for the host to read what was said before, and how often it looks.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// How often one poll goes round, so that a host that never stops talking does not keep everyone else waiting.
 const ROUNDS: usize = 32;
@@ -81,6 +86,7 @@ fn start(
         asked: 0,
         output: BytesMut::new(),
         said: VecDeque::new(),
+        coming_off: None,
         pondering: None,
     };
     (served, async move { poll_fn(|cx| service.poll(cx)).await })
@@ -110,6 +116,8 @@ struct Service<I> {
     output: BytesMut,
     /// The same and what the pipe has taken: how long each piece was, and whether it answered something. The last first.
     said: VecDeque<(Bytes, bool)>,
+    /// The cable is coming off, and until when what was said before may still be read.
+    coming_off: Option<Moment>,
     /// Code of the user's own is thinking: a paused clock stands still meanwhile.
     pondering: Option<Busy>,
 }
@@ -218,10 +226,11 @@ impl<I: Instrument> Service<I> {
     }
 
     fn pull(&mut self) {
-        self.unplug();
+        // First, so that a host that sees its wire end does not still find the place.
         if let Some(outside) = &mut self.outside {
             outside.unplug();
         }
+        self.unplug();
         self.note("disconnected");
     }
 
@@ -244,6 +253,7 @@ impl<I: Instrument> Service<I> {
         self.received.clear();
         self.output.clear();
         self.said.clear();
+        self.coming_off = None;
         self.quiet_since = Moment::NEVER;
         if let Some(pipe) = self.pipe.take() {
             self.settings = pipe.host_settings().or(self.settings);

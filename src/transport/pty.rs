@@ -11,6 +11,7 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionread};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -105,6 +106,9 @@ impl Transport for Pty {
     }
 
     fn unread(&self) -> usize {
+        // What was written is on its way to the other side by a worker of the kernel's, and until then counts nowhere;
+        // Linux finishes that before it says that there is nothing to read.
+        let _ = poll(&mut [PollFd::new(&self.slave, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         ioctl_fionread(&self.slave).ok().and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
     }
 

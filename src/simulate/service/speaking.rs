@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
-use super::{Service, UNREAD};
+use super::{LAST_WORDS, LOOK, Service, UNREAD};
 use crate::clock::Moment;
 use crate::simulate::faults::Happening;
 use crate::simulate::served::lock;
@@ -95,17 +95,33 @@ impl<I: Instrument> Service<I> {
     fn perform(&mut self, deed: Deed, asked: bool) {
         match deed {
             Deed::Bytes(bytes) => self.say(&bytes, asked),
-            Deed::Unplug => {
-                // What was said before it comes off is on its way already.
-                self.write_now();
-                self.pull();
+            Deed::Unplug => self.come_off(),
+            Deed::Plug => {
+                if self.coming_off.is_some() {
+                    self.pull();
+                }
+                self.plug();
             }
-            Deed::Plug => self.plug(),
+        }
+    }
+
+    /// Pulls the cable once the host has read what was said before: a pseudo-terminal that is hung up loses what is
+    /// still in it. A host that does not read is not waited for for long.
+    fn come_off(&mut self) {
+        self.write_now();
+        let now = self.clock.now();
+        let until = *self.coming_off.get_or_insert(now + LAST_WORDS);
+        if now < until && self.pipe.as_ref().is_some_and(|pipe| pipe.unread() > 0) {
+            self.on_the_way.insert((now + LOOK, self.asked), (Deed::Unplug, false));
+            self.asked += 1;
+        } else {
+            self.pull();
         }
     }
 
     fn say(&mut self, bytes: &Bytes, asked: bool) {
-        if self.pipe.is_none() || self.output.len() + bytes.len() > UNREAD || bytes.is_empty() {
+        let no_room = self.output.len() + bytes.len() > UNREAD;
+        if self.pipe.is_none() || self.coming_off.is_some() || no_room || bytes.is_empty() {
             return;
         }
         lock(&self.shared).log(self.clock.stamp(), Direction::Said, bytes);
