@@ -6,10 +6,21 @@ from labtether._errors import LinkError
 from labtether._ports import Wake
 
 __all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Framing", "Living", "More"]
-__all__ += ["Operation", "Pattern", "Places", "Port", "Sender", "Simulation", "Stream", "Supervisor", "Taking"]
+__all__ += [
+    "Operation",
+    "Pattern",
+    "Places",
+    "Port",
+    "Recording",
+    "Sender",
+    "Simulation",
+    "Stream",
+    "Supervisor",
+    "Taking",
+]
 __all__ += ["Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork", "block_on"]
 __all__ += ["census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires"]
-__all__ += ["loop_closed", "next_errand", "next_log_record", "no_op", "panics", "rfc2217_link", "runs_a_loop"]
+__all__ += ["loop_closed", "next_errand", "next_log_record", "no_op", "panics", "record", "rfc2217_link", "runs_a_loop"]
 __all__ += ["serial_link", "shut_down", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link"]
 __all__ += ["usb_link", "who"]
 
@@ -228,6 +239,12 @@ class Wire:
     def forget(self) -> None: ...
 
 @final
+class Recording:
+    def stop(self) -> None: ...
+    def tally(self) -> tuple[str, int, int, int]: ...
+    def failed(self) -> tuple[int | None, str] | None: ...
+
+@final
 class Places:
     @staticmethod
     def lock(name: str) -> Places: ...
@@ -364,6 +381,7 @@ def block_on(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kw
 def list_ports() -> list[
     tuple[str, str, str, int | None, int | None, str | None, str | None, str | None, int | None, str | None]
 ]: ...
+def record(wire: Wire, path: str, header: str) -> Recording: ...
 def start() -> None: ...
 def shut_down() -> list[str]: ...
 def leave_daemons() -> None: ...

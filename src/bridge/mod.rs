@@ -19,6 +19,7 @@ mod owner;
 mod places;
 mod port;
 mod question;
+mod recording;
 mod remote;
 mod simulation;
 mod sleep;
@@ -49,6 +50,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<question::PyAbort>()?;
     module.add_class::<question::PyMore>()?;
     module.add_class::<wire::Wire>()?;
+    module.add_class::<recording::PyRecording>()?;
     module.add_class::<supervisor::Supervisor>()?;
     module.add_class::<living::Living>()?;
     module.add_class::<places::PyPlaces>()?;
@@ -75,6 +77,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
     module.add_function(wrap_pyfunction!(framing::crc_names, module)?)?;
     module.add_function(wrap_pyfunction!(clerk::next_errand, module)?)?;
+    module.add_function(wrap_pyfunction!(recording::record, module)?)?;
     module.add_function(wrap_pyfunction!(engine::start, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shut_down, module)?)?;
     module.add_function(wrap_pyfunction!(inside::leave_daemons, module)?)?;
