@@ -2,6 +2,7 @@
 //! [`serve`] is the rest.
 
 mod balance;
+mod player;
 mod serve;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use balance::Balance;
+pub use player::{Cue, Player, Progress};
 pub use serve::{Served, serve};
 
 use crate::framing::Framing;
