@@ -73,7 +73,7 @@ class Comment:
     text: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.text.splitlines()) > 1 or self.text != self.text.strip():
+        if "\n" in self.text or "\r" in self.text or self.text != self.text.strip():
             raise ValueError(f"a comment is one line, without blanks around it: {self.text!r}")
 
 
@@ -218,7 +218,7 @@ class _Reader:
             if self._steps:
                 self._steps.append(Blank())
         elif sign == "#":
-            self._steps.append(Comment(rest.strip()))
+            self._steps.append(Comment(rest.strip().replace("\r", " ")))
         elif sign == "=":
             self._setting(rest.strip())
         elif sign == "~":
