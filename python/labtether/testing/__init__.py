@@ -10,8 +10,37 @@ from typing import Self
 
 from labtether import _core
 from labtether._engine import ensure_started
+from labtether.testing._recorded import Recorded, RecordedEvent, parse_recording, read_recording
+from labtether.testing._transcript import (
+    Blank,
+    Comment,
+    Pause,
+    Said,
+    Sent,
+    Transcript,
+    parse_transcript,
+    read_transcript,
+)
+from labtether.testing.readers import ReadingLoss
 
-__all__ = ["SimulatedInstrument", "balance", "panics"]
+__all__ = [
+    "Blank",
+    "Comment",
+    "Pause",
+    "ReadingLoss",
+    "Recorded",
+    "RecordedEvent",
+    "Said",
+    "Sent",
+    "SimulatedInstrument",
+    "Transcript",
+    "balance",
+    "panics",
+    "parse_recording",
+    "parse_transcript",
+    "read_recording",
+    "read_transcript",
+]
 
 
 def panics() -> int:

@@ -116,13 +116,13 @@ class _File:
 
 
 def _over(upper: dict[str, Any], lower: dict[str, Any]) -> dict[str, Any]:
-    """Both, what `upper` says first: tables are joined, of lists the lower one follows."""
+    """Both: tables and lists are joined, and what `upper` says counts (of two dialogues the later one)."""
     joined = {**lower, **upper}
     for key in lower.keys() & upper.keys():
         if isinstance(lower[key], dict) and isinstance(upper[key], dict):
             joined[key] = {**lower[key], **upper[key]}
         elif isinstance(lower[key], list) and isinstance(upper[key], list):
-            joined[key] = [*upper[key], *lower[key]]
+            joined[key] = [*lower[key], *upper[key]]
     return joined
 
 
