@@ -12,6 +12,7 @@ import pytest
 
 from labtether.testing import Comment, ReadingLoss, Said, Sent
 from labtether.testing.readers import from_pairs, read_pylabrobot, read_pyvisa_sim, read_reserial
+from labtether.testing.readers.pymeasure import Pair
 
 pytestmark = pytest.mark.filterwarnings("ignore::labtether.testing.ReadingLoss")
 
@@ -146,7 +147,11 @@ def test_what_is_no_capture_is_told(tmp_path: Path, content: Any, device: str | 
 
 
 def test_pairs_of_pymeasure_are_read() -> None:
-    pairs = [("VOLT?", "1.2"), (b"OUTP\xff", None), (None, b"ALARM")]
+    pairs: list[tuple[str | bytes | None, str | bytes | None]] = [
+        ("VOLT?", "1.2"),
+        (b"OUTP\xff", None),
+        (None, b"ALARM"),
+    ]
     steps = (Sent(b"VOLT?\n"), Said(b"1.2\n"), Sent(b"OUTP\xff\n"), Said(b"ALARM\n"))
     assert from_pairs(pairs).steps == steps
     with pytest.raises(TypeError, match="a pair is"):

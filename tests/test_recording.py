@@ -7,6 +7,7 @@ import os
 import signal
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from support.logs import Told
 ANSWERS = {b"*IDN?": b"ACME,PSU,1.0\n", b"DUMP": bytes(range(256)).replace(b"\n", b"") + b"\n"}
 
 
-def rows(path: Path) -> list[dict]:
+def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

@@ -1,5 +1,8 @@
 """Transcripts: what is written is what is read, byte for byte; what is wrong is told with its line."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +134,7 @@ def test_what_is_wrong_is_told_with_file_and_line(text: str, line: int, why: str
     assert why in str(error.value)
 
 
-def test_a_file_is_read(tmp_path) -> None:
+def test_a_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "psu.transcript"
     file.write_bytes(PSU.replace("\n", "\r\n").encode())
     assert read_transcript(file) == parse_transcript(PSU)
@@ -154,7 +157,7 @@ def test_a_file_is_read(tmp_path) -> None:
         lambda: Transcript(name=" "),
     ],
 )
-def test_what_could_not_be_written_is_refused(make) -> None:
+def test_what_could_not_be_written_is_refused(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError):
         make()
 

@@ -81,10 +81,10 @@ class Recording:
             self._core.stop()
         except TimeoutError as error:
             raise CleanupTimeout(f"{self._name}: the recording to {self._path}: {error}", link=self._name) from None
-        error = None if self._told else self.error
+        failure = None if self._told else self.error
         self._told = True
-        if error is not None:
-            raise error
+        if failure is not None:
+            raise failure
 
     def __enter__(self) -> Self:
         return self

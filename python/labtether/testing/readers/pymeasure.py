@@ -19,11 +19,14 @@ def from_pairs(pairs: Iterable[Pair], *, framing: str | bytes = "\n", name: str 
     end = as_end(framing)
     steps: list[Step] = []
     for pair in pairs:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(f"a pair is what is sent and what is said, not {pair!r}")
-        for make, message in zip((Sent, Said), pair, strict=True):
-            if message is not None:
-                steps.append(make(_bytes(message) + end))
+        try:
+            sent, said = pair
+        except (TypeError, ValueError):
+            raise TypeError(f"a pair is what is sent and what is said, not {pair!r}") from None
+        if sent is not None:
+            steps.append(Sent(_bytes(sent) + end))
+        if said is not None:
+            steps.append(Said(_bytes(said) + end))
     return Transcript(tuple(steps), end, end, name)
 
 

@@ -204,7 +204,7 @@ def _property(name: str, definition: dict[str, Any]) -> Property:
         made.setter = Pattern(setter["q"].strip(" ")), _response(setter.get("r")), _response(setter.get("e"))
     specs = definition.get("specs") or {}
     if specs:
-        kind = _KINDS.get(specs.get("type"))
+        kind = _KINDS.get(str(specs.get("type")))
         if kind is None:
             raise ValueError(f"the type of {name!r} is float, int or str, not {specs.get('type')!r}")
         made.kind = kind
