@@ -2,27 +2,18 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Self, final
 
+from labtether._core_recording import Recording, record
+from labtether._core_testing import Fault, Part, Player, Script, Simulation, rehearse
 from labtether._errors import LinkError
 from labtether._ports import Wake
 
-__all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Framing", "Living", "More"]
-__all__ += [
-    "Operation",
-    "Pattern",
-    "Places",
-    "Port",
-    "Recording",
-    "Sender",
-    "Simulation",
-    "Stream",
-    "Supervisor",
-    "Taking",
-]
-__all__ += ["Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork", "block_on"]
-__all__ += ["census", "crc_names", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires"]
-__all__ += ["loop_closed", "next_errand", "next_log_record", "no_op", "panics", "record", "rfc2217_link", "runs_a_loop"]
-__all__ += ["serial_link", "shut_down", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link"]
-__all__ += ["usb_link", "who"]
+__all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Fault", "Framing", "Living"]
+__all__ += ["More", "Operation", "Part", "Pattern", "Places", "Player", "Port", "Recording", "Script", "Sender"]
+__all__ += ["Simulation", "Stream", "Supervisor", "Taking", "Wire", "__version__", "after_fork_in_child"]
+__all__ += ["after_fork_in_parent", "alive", "before_fork", "block_on", "census", "crc_names", "in_trio"]
+__all__ += ["is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires", "loop_closed", "next_errand"]
+__all__ += ["next_log_record", "no_op", "panics", "record", "rehearse", "rfc2217_link", "runs_a_loop", "serial_link"]
+__all__ += ["shut_down", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link", "usb_link", "who"]
 
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]
@@ -147,17 +138,6 @@ class Stream:
     def close(self) -> None: ...
 
 @final
-class Simulation:
-    @staticmethod
-    def balance(grams: float, settle: float) -> Simulation: ...
-    @property
-    def path(self) -> str: ...
-    def heard(self) -> list[bytes]: ...
-    def disconnect(self) -> None: ...
-    def reconnect(self) -> str: ...
-    def stop(self) -> None: ...
-
-@final
 class Wire:
     @property
     def state(self) -> str: ...
@@ -237,12 +217,6 @@ class Wire:
     def another(self) -> Wire: ...
     def set_closed(self, closed: bool) -> None: ...
     def forget(self) -> None: ...
-
-@final
-class Recording:
-    def stop(self) -> None: ...
-    def tally(self) -> tuple[str, int, int, int]: ...
-    def failed(self) -> tuple[int | None, str] | None: ...
 
 @final
 class Places:
@@ -381,7 +355,6 @@ def block_on(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kw
 def list_ports() -> list[
     tuple[str, str, str, int | None, int | None, str | None, str | None, str | None, int | None, str | None]
 ]: ...
-def record(wire: Wire, path: str, header: str) -> Recording: ...
 def start() -> None: ...
 def shut_down() -> list[str]: ...
 def leave_daemons() -> None: ...

@@ -8,6 +8,7 @@ mod doorbell;
 mod engine;
 mod errors;
 mod event;
+mod faults;
 mod framing;
 mod inside;
 mod label;
@@ -43,6 +44,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<port::Port>()?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<simulation::Simulation>()?;
+    module.add_class::<simulation::PyScript>()?;
+    module.add_class::<simulation::PyPlayer>()?;
+    module.add_class::<simulation::PyPart>()?;
+    module.add_class::<faults::PyFault>()?;
     module.add_class::<framing::PyFraming>()?;
     module.add_class::<framing::PyChecksum>()?;
     module.add_class::<clerk::Errand>()?;
@@ -75,6 +80,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(usb::usb_link, module)?)?;
     module.add_function(wrap_pyfunction!(open::simulated_link, module)?)?;
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
+    module.add_function(wrap_pyfunction!(faults::rehearse, module)?)?;
     module.add_function(wrap_pyfunction!(framing::crc_names, module)?)?;
     module.add_function(wrap_pyfunction!(clerk::next_errand, module)?)?;
     module.add_function(wrap_pyfunction!(recording::record, module)?)?;

@@ -10,6 +10,7 @@ use super::options::{common, parity_of, stop_bits_of};
 use super::values::span;
 use super::wire::Wire;
 use crate::lifecycle::SimulatedPort;
+use crate::lifecycle::doors::DoorPort;
 use crate::link::opener::{PortName, SerialPort, TcpServer};
 use crate::transport::ports::Usb;
 use crate::transport::serial::{Rs485, SerialSettings};
@@ -107,6 +108,9 @@ pub(super) fn tcp_link(
 /// A closed link to a simulated instrument in this process.
 #[pyfunction]
 pub(super) fn simulated_link(instrument: &str, options: &Bound<'_, PyDict>) -> PyResult<Wire> {
+    if let Some(opener) = DoorPort::named(instrument) {
+        return Ok(Wire::new(common(Box::new(opener), options)?));
+    }
     let opener = SimulatedPort::named(instrument).map_err(PyValueError::new_err)?;
     Ok(Wire::new(common(Box::new(opener), options)?))
 }

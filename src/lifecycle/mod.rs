@@ -7,6 +7,7 @@
 //! 2. After `shut_down`, and in a forked child, nothing starts any more: the caller gets an error.
 //! 3. A failing child never takes another with it: each has its own owner, who hears of it.
 
+pub mod doors;
 mod logbook;
 mod simulated;
 

@@ -169,6 +169,21 @@ impl Instrument for Player {
         state.begin_again()
     }
 
+    fn greet(&mut self) -> Vec<Say> {
+        let mut state = self.state();
+        match (state.begun, state.again) {
+            (false, _) => state.begin(),
+            // Who plays for ever plays to each host from the beginning.
+            (true, true) => state.begin_again(),
+            (true, false) => Vec::new(),
+        }
+    }
+
+    /// Nothing that was recorded is lost to a host that reads slowly; and there is no more of it than was recorded.
+    fn most_unread(&self) -> usize {
+        usize::MAX
+    }
+
     fn wakes_at(&self) -> Option<Duration> {
         let state = self.state();
         (!state.begun && !state.sees_hosts).then_some(Duration::ZERO)
@@ -245,6 +260,19 @@ mod tests {
         assert_eq!(player.wakes_at(), None);
         assert_eq!(player.wake(ms(1)), []);
         assert_eq!(player.power_on(), [said(10, "READY\n")], "as when it was new");
+    }
+
+    #[test]
+    fn what_comes_first_is_said_to_the_first_host_where_hosts_are_seen() {
+        let mut player = Player::new([says(10, "READY\n"), hears("A")], false, true);
+        assert_eq!((player.wakes_at(), player.wake(ms(500))), (None, Vec::new()));
+        assert_eq!(player.greet(), [said(10, "READY\n")]);
+        assert_eq!(player.greet(), [], "the conversation goes on with whoever comes next");
+        let mut again = Player::new([says(10, "READY\n"), hears("A"), hears("B")], true, true);
+        assert_eq!(again.greet(), [said(10, "READY\n")]);
+        assert_eq!(at(&mut again, 20, "AX"), []);
+        assert_eq!(again.greet(), [said(10, "READY\n")]);
+        assert_eq!(again.progress(), Progress { cue: 1, ..Progress::default() });
     }
 
     #[test]

@@ -5,9 +5,11 @@ pub mod memory;
 pub mod packets;
 pub mod ports;
 pub mod pty;
+pub mod remote_end;
 pub mod rfc2217;
 pub mod serial;
 pub mod tcp;
+pub mod tcp_end;
 pub mod tls;
 pub mod unplugged;
 pub mod usb;
@@ -34,6 +36,23 @@ pub struct Opened {
     pub notices: Vec<String>,
 }
 
+/// How a host has set its line, as an instrument's side of it sees that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostSettings {
+    /// Bits per second.
+    pub baudrate: u32,
+    /// Data bits of a character.
+    pub bytesize: u8,
+    /// As pyserial writes it: N, E, O, M, S.
+    pub parity: char,
+    /// 1, 1.5 or 2.
+    pub stopbits: f64,
+    /// Held up by XON and XOFF.
+    pub xonxoff: bool,
+    /// Held up by the lines RTS and CTS.
+    pub rtscts: bool,
+}
+
 /// Starts something that may block, on a thread of its own.
 pub type Aside = Arc<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
@@ -51,6 +70,16 @@ pub trait Transport: Send {
 
     /// Bytes that were accepted and have not left the machine yet; 0 where that cannot be known.
     fn queued_output(&self) -> usize;
+
+    /// Bytes that were accepted and that nobody has read yet, as far as this side can see: for an instrument's side of a wire.
+    fn unread(&self) -> usize {
+        self.queued_output()
+    }
+
+    /// How the program on the other side has set the line, where this side can see it.
+    fn host_settings(&self) -> Option<HostSettings> {
+        None
+    }
 
     /// Throws away output that was accepted and has not left, where the system can.
     fn discard_output(&mut self);

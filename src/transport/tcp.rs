@@ -111,6 +111,14 @@ impl Tcp {
     }
 }
 
+/// A connection that somebody made to us.
+pub(super) fn accepted(stream: TcpStream) -> Box<dyn Transport> {
+    let registered = register(&stream);
+    // Without it a reply in two parts would wait for the host's acknowledgement of the first; if it cannot be had, it waits.
+    let _ = stream.set_nodelay(true);
+    Box::new(Tcp::new(stream, registered))
+}
+
 fn refusal(error: &io::Error, address: SocketAddr) -> OpenError {
     let errno = error.raw_os_error();
     let (kind, why) = match errno.map(Errno::from_raw_os_error) {
