@@ -12,7 +12,6 @@ import pytest
 
 from labtether.testing import Comment, ReadingLoss, Said, Sent
 from labtether.testing.readers import from_pairs, read_pylabrobot, read_pyvisa_sim, read_reserial
-from labtether.testing.readers.pymeasure import Pair
 
 pytestmark = pytest.mark.filterwarnings("ignore::labtether.testing.ReadingLoss")
 

@@ -167,6 +167,7 @@ impl<I: Instrument> Service<I> {
                     self.plan(now, says);
                 }
                 Some(Order::Look(place)) => {
+                    self.catch_up();
                     let look = self.look();
                     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
                 }

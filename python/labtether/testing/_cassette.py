@@ -73,7 +73,7 @@ def cassette(
 
 
 class Cassette:
-    """One instrument of a test; see `cassette`. `link()` is how to reach it. To be stopped, as its `with` block does."""
+    """One instrument of a test; see `cassette`. `link()` reaches it; its `with` block or `stop()` ends it."""
 
     def __init__(self, name: str, live: str | None, path: Path, mode: str, transport: str | None, pace: float) -> None:
         self.name = name

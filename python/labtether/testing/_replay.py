@@ -25,9 +25,6 @@ __all__ = ["Cue", "ReplayReport", "ReplayedInstrument", "replay"]
 
 BESIDE = 24
 """So many bytes around the first difference are shown."""
-ROUNDS = 4
-"""So often the instrument is asked how things stand before what the host has sent last counts as not sent: what it
-wrote a moment ago is read within two."""
 LEFT = 5
 """So many messages that the host has not sent are shown."""
 
@@ -111,6 +108,7 @@ class ReplayedInstrument(SimulatedInstrument):
 
     def report(self) -> ReplayReport:
         """How it went so far."""
+        self.standing()  # whatever was written until now has been heard then
         heard, cue, within, stray = self._player.progress()
         left = [one.data for one in self._cues[cue:] if one.after is None]
         if left:
@@ -125,11 +123,7 @@ class ReplayedInstrument(SimulatedInstrument):
     def check(self) -> None:
         """Raise ProtocolMismatch unless the host has sent all that it did when this was written down, and nothing
         else. (With `again`: nothing else.)"""
-        for _ in range(ROUNDS):
-            report = self.report()
-            if report.is_clean or report.stray is not None:
-                break
-            self.standing()
+        report = self.report()
         if not report.is_clean:
             raise ProtocolMismatch(report)
 
