@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import Any, NoReturn
 
 import labtether as lt
+from labtether._escapes import BadEscape, unescaped
 
-__all__ = ["SETTINGS", "line_arguments", "link_of", "settings_of", "unescaped", "wrong"]
+__all__ = ["SETTINGS", "line_arguments", "link_of", "settings_of", "terminator", "wrong"]
 
 SETTINGS = ("baudrate", "bytesize", "parity", "stopbits", "terminator", "timeout")
-_ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
 
 
 def link_of(given: argparse.Namespace) -> lt.Link[Any]:
@@ -40,16 +39,12 @@ def wrong(given: argparse.Namespace, error: Exception) -> NoReturn:
     parser.error(str(error))
 
 
-def unescaped(text: str) -> str:
-    r"""`text` with what a shell leaves as it is, such as `\r\n`, made into the characters it stands for."""
-
-    def character(escape: re.Match[str]) -> str:
-        code, letter = escape.groups()
-        if code is None and letter not in _ESCAPES:
-            raise argparse.ArgumentTypeError(f"there is no {escape.group()!r}; there are \\r \\n \\t \\0 \\xHH \\\\")
-        return chr(int(code, 16)) if code is not None else _ESCAPES[letter]
-
-    return re.sub(r"\\(?:x([0-9a-fA-F]{2})|(.?))", character, text, flags=re.DOTALL)
+def terminator(text: str) -> str:
+    r"""The end of a message as a shell leaves it, such as `\r\n`, made into the characters it stands for."""
+    try:
+        return unescaped(text).decode("latin-1")
+    except BadEscape as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def line_arguments() -> argparse.ArgumentParser:
@@ -60,6 +55,6 @@ def line_arguments() -> argparse.ArgumentParser:
     settings.add_argument("--bytesize", type=int, metavar="N", help="5, 6, 7 or 8")
     settings.add_argument("--parity", metavar="P", help="N, E, O, M or S")
     settings.add_argument("--stopbits", type=float, metavar="N", help="1, 1.5 or 2")
-    settings.add_argument("--terminator", type=unescaped, metavar="END", help=r"ends every message, such as '\r\n'")
+    settings.add_argument("--terminator", type=terminator, metavar="END", help=r"ends every message, such as '\r\n'")
     settings.add_argument("--timeout", type=float, metavar="S", help="seconds for a reply, from the first byte sent")
     return line

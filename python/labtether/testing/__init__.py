@@ -9,6 +9,7 @@ from __future__ import annotations
 from labtether import _core
 from labtether._checks import check_span
 from labtether.testing import faults
+from labtether.testing._cassette import Cassette, CassetteOff, cassette
 from labtether.testing._recorded import Recorded, RecordedEvent, parse_recording, read_recording
 from labtether.testing._replay import ReplayedInstrument, ReplayReport, replay
 from labtether.testing._report import ProtocolMismatch, Report
@@ -30,6 +31,8 @@ from labtether.testing.readers import ReadingLoss
 
 __all__ = [
     "Blank",
+    "Cassette",
+    "CassetteOff",
     "Comment",
     "HostSettings",
     "Pause",
@@ -47,6 +50,7 @@ __all__ = [
     "Step",
     "Transcript",
     "balance",
+    "cassette",
     "faults",
     "load",
     "panics",

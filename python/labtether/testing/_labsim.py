@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from labtether._framing import FramingLike
 from labtether._values import Raw
 from labtether.testing import faults as all_faults
+from labtether.testing._replay import ReplayedInstrument
+from labtether.testing._replaying import Replaying
 from labtether.testing._report import wire_log
 from labtether.testing._script import ScriptedInstrument, script
 from labtether.testing._simulated import SimulatedInstrument
@@ -19,11 +21,12 @@ __all__ = ["Labsim"]
 I = TypeVar("I", bound=SimulatedInstrument)  # noqa: E741
 
 
-class Labsim:
+class Labsim(Replaying):
     """Simulated instruments of one test. All are switched off at its end, and each script is checked."""
 
     def __init__(self, faults: Sequence[Fault] = ()) -> None:
         """faults: those of every instrument, before its own."""
+        super().__init__()
         self.instruments: list[SimulatedInstrument] = []
         self.faults = tuple(faults)
 
@@ -82,7 +85,7 @@ class Labsim:
         """Raise AssertionError unless every conversation went as its script has it."""
         wrong: list[AssertionError] = []
         for instrument in self.instruments:
-            if isinstance(instrument, ScriptedInstrument):
+            if isinstance(instrument, (ScriptedInstrument, ReplayedInstrument)):
                 try:
                     instrument.check()
                 except AssertionError as error:
@@ -98,7 +101,8 @@ class Labsim:
 
     def stop(self) -> None:
         """Switch all off, whatever happens to some."""
-        failures = []
+        failures: list[Exception] = []
+        self._eject(failures)
         for instrument in reversed(self.instruments):
             try:
                 instrument.stop()

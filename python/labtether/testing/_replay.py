@@ -10,9 +10,9 @@ from types import EllipsisType
 
 from labtether import _core
 from labtether._checks import check_count, check_seconds
+from labtether._escapes import escaped
 from labtether._framing import Framed, FramingLike, Lines, as_framing
 from labtether._values import TraceEvent
-from labtether.testing._escapes import escaped
 from labtether.testing._faulty import core_faults
 from labtether.testing._recorded import Recorded
 from labtether.testing._report import ProtocolMismatch, wire_log
@@ -151,12 +151,12 @@ class ReplayReport:
     def __str__(self) -> str:
         if self.is_clean:
             return f"{self.name}: as in {self.source}, {self.offset} bytes heard"
-        lines = self._differs() if self.stray is not None else self._ended_early()
+        lines = self.difference() if self.stray is not None else self._ended_early()
         if hint := self.hint:
             lines += ["", f"hint: {hint}"]
         return "\n".join([*lines, "", *wire_log(self.wire, f"the wire of {self.name}")])
 
-    def _differs(self) -> list[str]:
+    def difference(self) -> list[str]:
         """What was expected above what was heard, with a mark where they part."""
         same = escaped(self.before[-BESIDE:])
         wanted, stray = b"".join(self.left), self.stray or b""

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from labtether._checks import check_seconds
-from labtether.testing._escapes import BadEscape, escaped, quoted, unescaped
+from labtether._escapes import BadEscape, escaped, quoted, unescaped
 
 __all__ = ["Blank", "Comment", "Pause", "Said", "Sent", "Step", "Transcript", "parse_transcript", "read_transcript"]
 
