@@ -123,6 +123,12 @@ impl<I: Instrument> Service<I> {
             let now = self.clock.now();
             self.speak_until(now);
             self.answer(cx, now);
+            if self.framing.asks() && !self.received.is_empty() {
+                // Code of the user's own that was asked what is a command may have answered.
+                self.hear(now, false);
+                self.answer(cx, now);
+                self.speak_until(now);
+            }
             self.write(cx);
             if self.read(cx, now) | self.let_in(cx, now) {
                 continue;
@@ -176,6 +182,9 @@ impl<I: Instrument> Service<I> {
     }
 
     fn look(&mut self) -> Look {
+        // What is due is said by then.
+        self.speak_until(self.clock.now());
+        self.write_now();
         let unread = self.pipe.as_ref().map_or(0, |pipe| pipe.unread()) + self.output.len();
         let (mut left, mut unread_reply, mut pieces) = (unread, false, Vec::new());
         for (piece, asked) in &self.said {

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 from labtether import _core
 from labtether._checks import check_count, check_span
+from labtether._checksums import Crc
 from labtether._framing import Encoder, Framed, FramingLike, Lines, as_framing
-from labtether._framings import UntilQuiet
+from labtether._framings import ModbusRtu, UntilQuiet
 from labtether._values import Raw
 from labtether.testing._faulty import core_faults
 from labtether.testing._report import ProtocolMismatch, Report, caller
@@ -32,7 +33,7 @@ Saying: TypeAlias = "str | bytes | Raw | Callable[[Any], str | bytes | Raw | Non
 FRAGMENT_GAP = 0.005
 """Between two fragments of a reply, so that they can be read one by one."""
 QUIET = 0.02
-"""Without a framing, a command is what comes until so many seconds of silence."""
+"""Without a framing, and of Modbus, a command is what comes until so many seconds of silence."""
 
 
 def script(
@@ -282,6 +283,9 @@ def _mirrored(framing: Framed | None) -> Framed:
     """The instrument's side of the host's framing."""
     if framing is None:
         return UntilQuiet(QUIET)
+    if isinstance(framing, ModbusRtu):
+        # What a slave hears has other lengths than what it says; its specification ends both by silence.
+        return UntilQuiet(QUIET, checksum=Crc("CRC-16/MODBUS"))
     if isinstance(framing, Lines):
         said = framing.terminators[0]
         heard = framing.send_terminator if framing.send_terminator is not None else said

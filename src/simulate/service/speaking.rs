@@ -131,7 +131,7 @@ impl<I: Instrument> Service<I> {
         }
     }
 
-    fn write_now(&mut self) {
+    pub(super) fn write_now(&mut self) {
         self.write(&mut Context::from_waker(Waker::noop()));
     }
 

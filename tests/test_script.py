@@ -1,0 +1,452 @@
+"""Scripted instruments: what is expected in order, what is known at any time, what is said; at every place there is."""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import labtether as lt
+from labtether.testing import ProtocolMismatch, ScriptedInstrument, script
+
+TRANSPORTS = ["pty", "tcp", "rfc2217", "memory"]
+
+
+@pytest.fixture(params=TRANSPORTS)
+def psu(request: pytest.FixtureRequest) -> Iterator[ScriptedInstrument]:
+    with script("psu", transport=request.param) as psu:
+        yield psu
+
+
+def wrong(psu: ScriptedInstrument) -> str:
+    """What the check says."""
+    with pytest.raises(ProtocolMismatch) as raised:
+        psu.check()
+    return str(raised.value)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens on another thread."""
+    give_up = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
+
+
+async def test_what_is_expected_comes_in_order_and_is_answered(psu: ScriptedInstrument) -> None:
+    psu.expect("*IDN?").reply("ACME,PSU,1.0")
+    psu.expect("MEAS?").reply("1.23")
+    async with psu.link() as link:
+        assert await link.query("*IDN?") == "ACME,PSU,1.0"
+        assert await link.query("MEAS?") == "1.23"
+    assert psu.heard == ["*IDN?", "MEAS?"]
+    psu.check()
+
+
+async def test_what_does_not_come_is_told(psu: ScriptedInstrument) -> None:
+    psu.expect("A").reply("1")
+    psu.expect("B").reply("2")
+    async with psu.link() as link:
+        assert await link.query("A") == "1"
+    assert "1 expected and not heard" in wrong(psu)
+
+
+async def test_what_nobody_expects_is_told_and_not_answered(psu: ScriptedInstrument) -> None:
+    psu.expect("A").reply("1")
+    async with psu.link(timeout=0.2, drain=0.01) as link:
+        with pytest.raises(lt.LinkTimeout):
+            await link.query("B")
+        assert await link.query("A") == "1"
+    assert "'B' came, this was expected:\n    A" in wrong(psu)
+
+
+def test_what_comes_too_early_is_not_expected_yet() -> None:
+    with script("psu", transport="memory") as psu, psu.link(timeout=0.05, drain=0.01).sync as link:
+        psu.expect("A").reply("1")
+        psu.expect("B").reply("2")
+        with pytest.raises(lt.LinkTimeout):
+            link.query("B")
+        assert link.query("A") == "1"
+        assert link.query("B") == "2"
+        assert [heard.verdict for heard in psu.report().heard] == ["unexpected", "step", "step"]
+
+
+def test_what_is_known_is_answered_any_number_of_times_and_at_any_time() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.when(r"VOLT (?P<v>.+)").reply("OK {v}")
+        psu.expect("A").reply("1")
+        assert [link.query("VOLT 1"), link.query("A"), link.query("VOLT 2")] == ["OK 1", "1", "OK 2"]
+        psu.check()
+
+
+def test_what_is_expected_goes_before_what_is_known() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.when("A").reply("known")
+        psu.expect("A").reply("expected")
+        assert [link.query("A"), link.query("A")] == ["expected", "known"]
+
+
+def test_a_block_in_any_order_has_to_be_complete_before_what_follows() -> None:
+    with script(transport="memory") as psu, psu.link(timeout=0.05, drain=0.01).sync as link:
+        with psu.any_order():
+            psu.expect("A").reply("1")
+            psu.expect("B").reply("2")
+        psu.expect("C").reply("3")
+        assert link.query("B") == "2"
+        with pytest.raises(lt.LinkTimeout):
+            link.query("C")
+        assert [link.query("A"), link.query("C")] == ["1", "3"]
+        assert len(psu.report().unexpected) == 1
+
+
+def test_optional_and_repeated_steps() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.expect("A").reply("1").optional()
+        psu.expect("B").reply("2").times(2)
+        psu.expect("C").reply("3").times(1, None)
+        psu.expect("D").reply("4")
+        for command, reply in ["B2", "B2", "C3", "C3", "C3", "D4"]:
+            assert link.query(command) == reply
+        psu.check()
+        psu.expect("E").reply("5").times(2, 3)
+        assert link.query("E") == "5"
+        assert "E (2 to 3 times)" not in wrong(psu)
+        assert psu.report().unmet[0].count == 1
+
+
+def test_a_setpoint_reads_back() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.state["volt"] = "0.0"
+        psu.when(r"VOLT (?P<volt>[\d.]+)").set("volt", last="set {volt}").reply("OK")
+        psu.when("VOLT?").reply("{volt}")
+        psu.when("LAST?").reply("{last}")
+        assert link.query("VOLT?") == "0.0"
+        assert link.query("VOLT 3.3") == "OK"
+        assert [link.query("VOLT?"), link.query("LAST?")] == ["3.3", "set 3.3"]
+        assert dict(psu.state) == {"volt": "3.3", "last": "set 3.3"}
+        del psu.state["last"]
+        assert link.query("LAST?") == "{last}"
+        with pytest.raises(KeyError):
+            psu.state["last"]
+
+
+def test_braces_that_name_nothing_stay_as_they_are() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.when(r"GET (?P<x>\d)").reply('{"x": {x}, "y": {y}}')
+        assert link.query("GET 1") == '{"x": 1, "y": {y}}'
+        psu.when("B").reply(b"{x}")
+        assert link.query("B") == "{x}"
+
+
+def test_a_function_is_called_with_the_match() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.when(r"ADD (\d+) (\d+)").reply(lambda match: str(int(match[1]) + int(match[2])))
+        psu.when(re.compile("echo (.*)", re.IGNORECASE)).reply("first").reply(lambda match: match[1].encode())
+        assert [link.query("ADD 2 3"), link.query("ADD 20 30")] == ["5", "50"]
+        assert link.query_all("ECHO hi", until=2) == ["first", "hi"]
+        psu.check()
+
+
+def test_a_function_may_say_nothing_and_what_it_raises_is_told() -> None:
+    with script(transport="memory") as psu, psu.link(timeout=0.05, drain=0.01).sync as link:
+        psu.when("A").reply(lambda _: None)
+        psu.when("B").reply(lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
+        for command in "AB":
+            with pytest.raises(lt.LinkTimeout):
+                link.query(command)
+        text = wrong(psu)
+        assert "a reply function that raised" in text
+        assert "ZeroDivisionError: division by zero" in text
+        assert isinstance(psu.report().raised[0][2], ZeroDivisionError)
+
+
+def test_what_follows_a_function_that_thinks_waits_for_it() -> None:
+    thought = threading.Event()
+    with script(transport="memory") as psu, psu.link().sync as link:
+
+        def think(_: re.Match[str]) -> str:
+            assert thought.wait(5)
+            return "thought"
+
+        psu.expect("A").reply("at once").reply(think).reply("after it")
+        psu.expect("B").reply("b")
+        with link.exchange() as talk:
+            talk.send("A")
+            assert talk.receive() == "at once"
+            talk.send("B")
+            thought.set()
+            assert [talk.receive() for _ in range(3)] == ["thought", "after it", "b"]
+        psu.check()
+
+
+def test_replies_in_parts_with_their_times_and_pushes() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.expect("MEAS?").reply("1.23", after=0.02, fragments=[1, 2]).push("ALARM", after=0.02)
+        assert link.query("MEAS?") == "1.23"
+        assert link.receive(timeout=5) == "ALARM"
+        said = [event for event in psu.wire if event.direction == "<"]
+        assert [event.data for event in said] == [b"1", b".2", b"3\n", b"ALARM\n"]
+        heard = next(event for event in psu.wire if event.direction == ">")
+        assert said[0].monotonic - heard.monotonic >= 0.02
+        assert said[3].monotonic - heard.monotonic >= 0.04
+        psu.check()
+
+
+def test_messages_of_its_own_accord_now_and_as_steps() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.push("now")
+        assert link.receive(timeout=5) == "now"
+        psu.push("a step before any", after=0.01)
+        assert link.receive(timeout=5) == "a step before any"
+        psu.expect("A").reply("1")
+        psu.push("after A", after=0.01)
+        psu.expect("B").reply("2")
+        assert link.query("A") == "1"
+        assert link.receive(timeout=5) == "after A"
+        assert link.query("B") == "2"
+        psu.check()
+
+
+def test_busy_for_a_number_of_commands_and_for_a_time() -> None:
+    with script(transport="memory") as psu, psu.link(busy="^BUSY$").sync as link:
+        psu.busy("BUSY", times=2)
+        psu.expect("A").reply("1")
+        assert link.query("A", retries=2, retry_delay=0.001) == "1"
+        psu.busy("BUSY", seconds=0.05)
+        psu.expect("B").reply("2")
+        assert link.query("B", retries=1000, retry_delay=0.01) == "2"
+        assert "busy" in [heard.verdict for heard in psu.report().heard]
+        psu.check()
+
+
+def test_what_is_said_to_what_nobody_expects() -> None:
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.otherwise("ERR")
+        assert link.query("A") == "ERR"
+        assert "1 heard that nobody expected" in wrong(psu)
+    with script(transport="memory") as psu, psu.link().sync as link:
+        psu.otherwise("ERR", allowed=True)
+        assert link.query("A") == "ERR"
+        psu.check()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "rfc2217", "memory"])
+def test_a_greeting_comes_with_the_connection(transport: str) -> None:
+    with script(transport=transport, greeting="HELLO") as psu, psu.link(settle=0.0).sync as link:
+        assert link.receive(timeout=5) == "HELLO"
+
+
+def test_switched_off_and_on_it_greets_and_forgets_what_it_was_about_to_say(psu: ScriptedInstrument) -> None:
+    with script(transport=psu.transport, greeting="READY") as one, one.link().sync as link:
+        if psu.transport != "pty":
+            link.receive(timeout=5)
+        one.expect("A").reply("never", after=60)
+        link.send("A")
+        until(lambda: one.heard == ["A"])
+        one.power_cycle()
+        assert link.receive(timeout=5) == "READY"
+        assert not one.standing().owes
+
+
+async def test_unplugged_and_plugged_in_again_it_is_where_it_was(psu: ScriptedInstrument) -> None:
+    psu.when("A").reply("1")
+    url, link = psu.url, psu.link(reconnect=lt.Reconnect(first=0.01, factor=1))
+    async with link:
+        assert await link.query("A") == "1"
+        psu.disconnect()
+        while link.state != "reconnecting":
+            await lt.sleep(0.001)
+        with pytest.raises(lt.OpenFailed):
+            await psu.link().setup()
+        psu.reconnect()
+        assert await link.query("A") == "1"
+    assert psu.url == url
+    assert [event.note for event in psu.wire if "connected" in event.note].count("disconnected") == 1
+
+
+def test_a_step_may_pull_the_cable_and_put_it_back(psu: ScriptedInstrument) -> None:
+    psu.expect("BOOM").reply("OK").disconnect(after=0.01, back=0.01)
+    psu.expect("A").reply("1")
+    with psu.link(reconnect=lt.Reconnect(first=0.005, factor=1)).sync as link:
+        assert link.query("BOOM") == "OK"
+        until(lambda: link.state != "open")
+        assert link.query("A", idempotent=True, timeout=5) == "1"
+    psu.check()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "rfc2217"])
+def test_a_second_host_is_turned_away(transport: str) -> None:
+    with script(transport=transport) as psu, psu.link().sync as link:
+        psu.when("A").reply("1")
+        assert link.query("A") == "1"
+        with socket.create_connection(psu.address) as second:
+            while second.recv(100):
+                pass
+        assert link.query("A") == "1"
+        assert "a second host was turned away" in [event.note for event in psu.wire]
+
+
+def test_the_settings_of_the_line_are_seen() -> None:
+    with script(transport="rfc2217") as psu:
+        with psu.link(baudrate=19200, bytesize=7, parity="E", stopbits=2, rtscts=True).sync:
+            settings = psu.settings
+        assert settings is not None
+        assert (settings.baudrate, settings.bytesize, settings.parity, settings.stopbits) == (19200, 7, "E", 2)
+        assert (settings.rtscts, settings.xonxoff) == (True, False)
+    with script() as psu:
+        with psu.link(baudrate=115200).sync:
+            pass
+        assert psu.settings is not None
+        assert (psu.settings.baudrate, psu.settings.bytesize) == (115200, 8)
+    with script(transport="tcp") as psu:
+        assert psu.settings is None
+
+
+def test_where_it_is() -> None:
+    with script("a") as a, script("b", transport="tcp") as b, script("c", transport="memory") as c:
+        assert (a.address, a.url, a.resource) == (a.port, f"serial://{a.port}", f"ASRL{a.port}::INSTR")
+        host, number = b.address
+        assert (b.port, b.url) == (f"socket://{host}:{number}", f"tcp://{host}:{number}")
+        assert b.resource == f"TCPIP::{host}::{number}::SOCKET"
+        assert c.url == "sim://c"
+        with pytest.raises(ValueError, match="in memory"):
+            _ = c.port
+        assert repr(b).startswith("<ScriptedInstrument b on tcp://")
+        for one in (a, b, c):
+            one.when("A").reply(one.name)
+            with lt.link(one.url, framing="\n").sync as link:
+                assert link.query("A") == one.name
+    assert repr(a).endswith("off>")
+    assert a.heard == ["A"]
+
+
+def test_a_name_in_memory_is_taken_once() -> None:
+    with script("m", transport="memory"), pytest.raises(ValueError, match="already"):
+        script("m", transport="memory")
+    with script("m", transport="memory") as again:
+        assert again.url == "sim://m"
+
+
+def test_binary_framings_and_checksums() -> None:
+    for framing in [
+        lt.LengthPrefixed(2),
+        lt.Enclosed(b"\x02", b"\x03", escape=b"\x10"),
+        lt.ModbusRtu(),
+        lt.Slip(),
+        lt.Cobs(),
+    ]:
+        with script(framing=framing, transport="memory") as psu, psu.link().sync as link:
+            psu.expect(b"\x01\x03\x00\x10\x00\x01").reply(b"\x01\x03\x02\x12\x34")
+            assert link.query(b"\x01\x03\x00\x10\x00\x01") == b"\x01\x03\x02\x12\x34"
+            psu.check()
+    summed = lt.Lines("\r", checksum=lt.Checksum(lambda body: bytes([sum(body) % 256]), size=1, encode="hex"))
+    with script(framing=summed, transport="memory") as psu, psu.link().sync as link:
+        psu.when(r"S(?P<n>\d)").reply("got {n}")
+        assert link.query("S1") == "got 1"
+        psu.check()
+
+
+def test_two_ends_that_differ() -> None:
+    framing = lt.Lines(("\r", ">"), send_terminator="\n")
+    with script(framing=framing, transport="memory") as psu, psu.link().sync as link:
+        psu.expect("A").reply("1")
+        assert link.query("A") == "1"
+        assert [event.data for event in psu.wire if event.data] == [b"A\n", b"1\r"]
+        psu.expect("B").reply(lt.Raw(b"2>"))
+        assert link.query("B") == "2"
+
+
+def test_raw_bytes_are_a_command_when_the_line_is_silent() -> None:
+    with script(framing=None, transport="memory") as psu, psu.link().sync as link:
+        psu.expect(b"\x1b\x01").reply(b"\x06")
+        link.write(b"\x1b\x01")
+        assert link.read(1, timeout=5) == b"\x06"
+        psu.check()
+
+
+def test_a_reply_that_nobody_reads_is_told() -> None:
+    with script() as psu:
+        psu.expect("A").reply("1").reply("2")
+        with open(psu.port, "r+b", buffering=0) as port:
+            port.write(b"A\n")
+            assert port.read(2) == b"1\n"
+            until(lambda: bool(psu.standing().unread))
+            assert "not read: '2\\n'" in wrong(psu)
+            assert port.read(2) == b"2\n"
+        psu.check()
+
+
+def test_a_reply_that_nobody_waits_for_is_told_and_a_push_is_not() -> None:
+    with script() as psu:
+        psu.expect("A").reply("1", after=60)
+        psu.push("never mind", after=60)
+        with open(psu.port, "wb", buffering=0) as port:
+            port.write(b"A\n")
+            until(lambda: psu.heard == ["A"])
+        assert "a reply that nobody waited for" in wrong(psu)
+    with script() as psu:
+        psu.push("said and not read")
+        assert psu.standing().unread == b"said and not read\n"
+        psu.check()
+
+
+ARGUMENTS = [
+    (lambda: script(""), ValueError, "name"),
+    (lambda: script(transport="usb"), ValueError, "transport is one of"),
+    (lambda: script(transport=1), TypeError, "transport is a str"),  # type: ignore[arg-type]
+    (lambda: script(framing=3), TypeError, "framing is"),  # type: ignore[arg-type]
+    (lambda: script(framing=lt.Lines("\n", send_terminator="")), ValueError, "end in nothing"),
+    (lambda: script(faults=3), TypeError, "faults"),  # type: ignore[arg-type]
+    (lambda: script(faults=["late"]), TypeError, "fault"),  # type: ignore[list-item]
+    (lambda: script(port=-1), ValueError, "port is at least 0"),
+    (lambda: script(greeting=3), TypeError, "str, bytes or Raw"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "text"), ARGUMENTS)
+def test_bad_arguments_are_refused_before_anything_is_there(make, kind, text) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(kind, match=text):
+        make()
+
+
+STEPS = [
+    (lambda psu: psu.expect(3), TypeError, "a command is"),
+    (lambda psu: psu.expect(""), ValueError, "not empty"),
+    (lambda psu: psu.expect(re.compile("(?=A)")), ValueError, "lookaround"),
+    (lambda psu: psu.expect("A").reply(3), TypeError, "str, bytes or Raw"),
+    (lambda psu: psu.expect("A").reply("1", after=-1), ValueError, "after is not negative"),
+    (lambda psu: psu.expect("A").reply("1", after=None), TypeError, "after is a number"),
+    (lambda psu: psu.expect("A").reply("1\n"), ValueError, "terminator"),
+    (lambda psu: psu.expect("A").reply("1", fragments=[0]), ValueError, "sizes"),
+    (lambda psu: psu.expect("A").reply("€"), ValueError, "latin-1"),
+    (lambda psu: psu.expect("A").times(-1), ValueError, "least"),
+    (lambda psu: psu.expect("A").times(3, 2), ValueError, "most is at least"),
+    (lambda psu: psu.expect("A").set("v"), ValueError, "no group 'v'"),
+    (lambda psu: psu.push("A", after=-1), ValueError, "after"),
+    (lambda psu: psu.busy("B"), TypeError, "times= or seconds="),
+    (lambda psu: psu.busy("B", times=1, seconds=1), TypeError, "times= or seconds="),
+    (lambda psu: psu.state.update({"a b": "c"}), ValueError, "identifier"),
+    (lambda psu: psu.state.update({"a": 3}), TypeError, "str"),
+]
+
+
+@pytest.mark.parametrize(("write", "kind", "text"), STEPS)
+def test_bad_steps_are_refused_where_they_are_written(write, kind, text) -> None:  # type: ignore[no-untyped-def]
+    with script(transport="memory") as psu, pytest.raises(kind, match=text):
+        write(psu)
+
+
+def test_after_stop_it_can_still_be_asked_and_not_used() -> None:
+    psu = script(transport="memory")
+    psu.expect("A").reply("1")
+    with psu.link().sync as link:
+        link.query("A")
+    psu.stop()
+    psu.stop()
+    assert psu.heard == ["A"]
+    assert len(psu.wire) >= 3
+    psu.check()
+    with pytest.raises(lt.LinkClosed, match="has been stopped"):
+        psu.disconnect()
