@@ -43,8 +43,8 @@ def check_mode(mode: str) -> str:
 def cassette_file(name: str, test_file: str | os.PathLike[str], test: str) -> Path:
     """Where the cassette of a test is kept: cassettes/FILE/TEST/NAME.jsonl beside the test's file."""
     file = Path(os.fspath(test_file))
-    parts = (re.sub(r"[^\w.,=+-]+", "_", part).strip("._") or "_" for part in (test, name))
-    return file.parent.joinpath("cassettes", file.stem, *parts).with_suffix(".jsonl")
+    folder, name = (re.sub(r"[^\w.,=+-]+", "_", part).strip("._") or "_" for part in (test, name))
+    return file.parent / "cassettes" / file.stem / folder / f"{name}.jsonl"
 
 
 def cassette(
