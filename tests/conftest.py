@@ -82,13 +82,6 @@ def nothing_left_open(request: pytest.FixtureRequest, engine: None) -> Iterator[
 
 
 @pytest.fixture
-def virtual_time(nothing_left_open: None) -> Iterator[labtether.testing.VirtualTime]:
-    """The clock stands still while anything can run, and jumps when nothing can."""
-    with labtether.testing.virtual_time() as clock:
-        yield clock
-
-
-@pytest.fixture
 def told() -> Iterator[Told]:
     """What comes to the log meanwhile."""
     logger = logging.getLogger("labtether")

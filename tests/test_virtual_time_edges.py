@@ -12,7 +12,7 @@ import pytest
 import labtether as lt
 from labtether.testing import VirtualTime, virtual_time
 from support import PtyInstrument, TcpInstrument, run_child, silent
-from support.together import Worker, run_on
+from support.together import Worker, run_on, until_sync
 
 
 def balance(**options: Any) -> lt.Link[str]:
@@ -110,6 +110,7 @@ def test_what_is_still_open_when_it_ends_goes_on() -> None:
     assert times == sorted(times)
     assert times[-1] - times[0] >= 1000.8
     scale.stop()
+    until_sync(lambda: not lt._core.alive()[1])
     with scale:
         scale.query("SI")
         assert abs(scale.trace()[-1].monotonic - time.monotonic()) < 100

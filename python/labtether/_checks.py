@@ -7,7 +7,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["check_break", "check_count", "check_name", "check_seconds", "check_settings", "reject_unknown"]
+__all__ = [
+    "check_break",
+    "check_count",
+    "check_name",
+    "check_seconds",
+    "check_settings",
+    "check_span",
+    "reject_unknown",
+]
 
 
 def check_seconds(value: Any, what: str, *, finite: bool = False) -> float | None:
@@ -21,6 +29,14 @@ def check_seconds(value: Any, what: str, *, finite: bool = False) -> float | Non
     if finite and math.isinf(value):
         raise ValueError(f"{what} is finite: {value}")
     return float(value)
+
+
+def check_span(value: Any, what: str) -> float:
+    """A span of time: finite seconds, 0 or more."""
+    seconds = check_seconds(value, what, finite=True)
+    if seconds is None:
+        raise TypeError(f"{what} is a number of seconds, not None")
+    return seconds
 
 
 def check_break(value: Any) -> float:

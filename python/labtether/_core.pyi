@@ -2,17 +2,20 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Self, final
 
+from labtether._core_recording import Recording, record
+from labtether._core_testing import Fault, Part, Player, Script, Simulation, rehearse
 from labtether._errors import LinkError
 from labtether._ports import Wake
 
-__all__ = ["CANCEL_TIMEOUT", "Abort", "Busy", "Channel", "Checksum", "Errand", "Event", "Framing", "Living", "More"]
-__all__ += ["Operation", "Pattern", "Place", "Places", "Port", "Sender", "Simulation", "Stream", "Supervisor", "Taking"]
-__all__ += ["Wire", "__version__", "after_fork_in_child", "after_fork_in_parent", "alive", "before_fork"]
-__all__ += ["begin_virtual_time", "block_on", "census", "clock_now", "crc_names", "end_virtual_time", "in_trio"]
-__all__ += ["is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires", "loop_closed", "monotonic"]
-__all__ += ["next_errand", "next_log_record", "no_op", "panics", "rest_here", "rfc2217_link", "runs_a_loop"]
-__all__ += ["serial_link", "shut_down", "simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link"]
-__all__ += ["usb_link", "virtual_seconds", "who", "work_here"]
+__all__ = ["CANCEL_TIMEOUT", "Abort", "Busy", "Channel", "Checksum", "Errand", "Event", "Fault", "Framing", "Living"]
+__all__ += ["More", "Operation", "Part", "Pattern", "Place", "Places", "Player", "Port", "Recording", "Script"]
+__all__ += ["Sender", "Simulation", "Stream", "Supervisor", "Taking", "Wire", "__version__", "after_fork_in_child"]
+__all__ += ["after_fork_in_parent", "alive", "before_fork", "begin_virtual_time", "block_on", "census", "clock_now"]
+__all__ += ["crc_names", "end_virtual_time", "in_trio", "is_blocking", "leave_daemons", "let_go", "list_ports"]
+__all__ += ["log_wires", "loop_closed", "monotonic", "next_errand", "next_log_record", "no_op", "panics", "record"]
+__all__ += ["rehearse", "rest_here", "rfc2217_link", "runs_a_loop", "serial_link", "shut_down", "simulated_devices"]
+__all__ += ["simulated_link", "sleep", "sleep_until", "start", "task_ended", "tcp_link", "usb_link", "virtual_seconds"]
+__all__ += ["who", "work_here"]
 
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]
@@ -138,17 +141,6 @@ class More:
 class Stream:
     def next(self) -> Operation: ...
     def close(self) -> None: ...
-
-@final
-class Simulation:
-    @staticmethod
-    def balance(grams: float, settle: float) -> Simulation: ...
-    @property
-    def path(self) -> str: ...
-    def heard(self) -> list[bytes]: ...
-    def disconnect(self) -> None: ...
-    def reconnect(self) -> str: ...
-    def stop(self) -> None: ...
 
 @final
 class Wire:
@@ -363,7 +355,10 @@ def usb_link(
     zero_packet: bool,
     options: dict[str, Any],
 ) -> Wire: ...
-def simulated_link(instrument: str, options: dict[str, Any]) -> Wire: ...
+def simulated_link(instrument: str, asked: dict[str, str], options: dict[str, Any]) -> Wire: ...
+def simulated_devices() -> list[
+    tuple[str, str, tuple[int, int, str, int] | None, int | None, str, str, list[tuple[str, str]]]
+]: ...
 def clock_now() -> tuple[float, float]: ...
 def monotonic() -> float: ...
 def virtual_seconds() -> float | None: ...

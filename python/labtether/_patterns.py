@@ -14,9 +14,10 @@ PatternLike: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes] | Ca
 
 
 def as_pattern(
-    pattern: PatternLike | None, what: str, encoding: str | None = None
+    pattern: PatternLike | None, what: str, encoding: str | None = None, *, whole: bool = False
 ) -> tuple[_core.Pattern | None, Callable[[Any], object] | None]:
-    """A pattern for Rust, or a function to be called here; at most one of the two. encoding: of the messages."""
+    """A pattern for Rust, or a function to be called here; at most one of the two. encoding: of the messages. whole: it
+    has to match all of a message."""
     if pattern is None:
         return None, None
     flags = 0
@@ -34,6 +35,9 @@ def as_pattern(
         text = source if utf8 else "".join(_escaped(character, what, encoding) for character in source)
     else:
         text = "".join(_escaped(character, what, None) for character in source.decode("latin-1"))
+    if whole:
+        # The line end closes a comment that a verbose pattern may end in.
+        text = f"\\A(?:{text}{chr(10) if flags & re.VERBOSE else ''})\\z"
     compiled = _core.Pattern(
         text,
         utf8,

@@ -141,6 +141,11 @@ fn own_fault<'py>(py: Python<'py>, garbled: Bound<'py, PyAny>, cause: &Cause) ->
     Ok(raised.clone().into_any())
 }
 
+/// What the user's code raised, if it was that.
+pub(super) fn exception_of<'py>(py: Python<'py>, cause: &Cause) -> Option<Bound<'py, PyAny>> {
+    cause.0.downcast_ref::<PyErr>().map(|raised| raised.value(py).clone().into_any())
+}
+
 /// What is to be sent cannot be: a ValueError, or what the user's own code raised, as it raised it.
 pub(super) fn bad_message(py: Python<'_>, error: &BadMessage) -> PyErr {
     let raised = error.cause().and_then(|cause| cause.0.downcast_ref::<PyErr>().map(|raised| raised.clone_ref(py)));

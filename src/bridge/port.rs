@@ -19,11 +19,13 @@ use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::doorbell::Doorbell;
+use super::lull::Lull;
 use super::seats::seat;
 use super::values::span;
 use super::whose::{in_trio, running_port};
 use crate::clock::{Clock, Moment, Seat, Timer};
 use crate::lifecycle::engine;
+use crate::link::feed::is_for_a_reading;
 
 /// How many waits are resumed in one go; the rest get the next turn of the loop, so that it stays responsive.
 const BATCH: usize = 256;
@@ -34,6 +36,7 @@ struct Shared {
     ready: Mutex<Vec<u64>>,
     /// Of the thread whose loop it is.
     seat: Arc<Seat>,
+    lull: Arc<Lull>,
 }
 
 impl Shared {
@@ -47,6 +50,21 @@ impl Shared {
             ready.push(key);
             self.seat.call();
         }
+        if !is_for_a_reading() {
+            self.ring_bell();
+        } else if !self.armed.load(Ordering::SeqCst) {
+            let shared = self.clone();
+            self.lull.ring(move || shared.ring_for_all());
+        }
+    }
+
+    fn ring_for_all(self: &Arc<Self>) {
+        if !self.ready().is_empty() {
+            self.ring_bell();
+        }
+    }
+
+    fn ring_bell(self: &Arc<Self>) {
         if !self.armed.swap(true, Ordering::SeqCst) && !Clock::common().ring_later(|| Waker::from(self.clone())) {
             self.bell.ring();
         }
@@ -193,7 +211,13 @@ impl Port {
     #[pyo3(signature = (make=None))]
     fn new(make: Option<Py<PyAny>>) -> PyResult<Port> {
         let bell = Doorbell::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
-        let shared = Arc::new(Shared { bell, armed: AtomicBool::new(false), ready: Mutex::default(), seat: seat() });
+        let shared = Arc::new(Shared {
+            bell,
+            armed: AtomicBool::new(false),
+            ready: Mutex::default(),
+            seat: seat(),
+            lull: Arc::default(),
+        });
         Ok(Port {
             shared,
             waiting: Mutex::default(),

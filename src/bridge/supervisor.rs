@@ -93,7 +93,6 @@ impl Supervisor {
     #[pyo3(signature = (name, timeout))]
     fn new(py: Python<'_>, name: &str, timeout: Option<f64>) -> PyResult<Supervisor> {
         let engine = engine().map_err(|error| to_python(py, &error, true))?;
-        engine.give_clock_back();
         let root = &engine.place().nursery;
         let deadline = match timeout {
             Some(timeout) => engine.clock().now() + span(timeout)?,

@@ -7,10 +7,13 @@
 //! 2. After `shut_down`, and in a forked child, nothing starts any more: the caller gets an error.
 //! 3. A failing child never takes another with it: each has its own owner, who hears of it.
 
+pub mod doors;
 mod logbook;
 mod simulated;
 
+use std::io;
 use std::panic;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -22,9 +25,11 @@ use crate::descriptor;
 use crate::error::{Evidence, LinkError};
 use crate::link::Link;
 use crate::link::berths::Berths;
+use crate::link::desk::turn_over;
 use crate::link::job::Closing;
 use crate::link::log::Log;
 use crate::link::opener::Place;
+use crate::link::recording::{Recording, Target};
 use crate::link::session::Wish;
 use crate::link::setup::Setup;
 use crate::link::ticket::Ticket;
@@ -40,6 +45,7 @@ pub struct Engine {
     place: Place,
     berths: Berths,
     links: Mutex<Vec<Weak<Link>>>,
+    recordings: Mutex<Vec<Recording>>,
     logbook: Arc<Logbook>,
 }
 
@@ -95,12 +101,17 @@ pub fn runtime() -> Option<&'static Runtime> {
 fn start() -> Result<Engine, String> {
     count_panics();
     let clock = Clock::common();
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(|| clock.about_to_sleep())
-        .on_thread_unpark(|| clock.awake())
-        .build()
-        .map_err(|error| format!("no runtime: {error}"))?;
+    let mut runtime = Builder::new_current_thread();
+    // In this order: while the runtime waits for its turn it is not at work.
+    runtime.enable_all().on_thread_unpark(|| {
+        clock.awake();
+        turn_over();
+    });
+    runtime.on_thread_park(|| {
+        turn_over();
+        clock.about_to_sleep();
+    });
+    let runtime = runtime.build().map_err(|error| format!("no runtime: {error}"))?;
     let runtime = RUNTIME.get_or_init(|| runtime);
     let census = Census::new(clock);
     let rules = Rules { deadline: Moment::NEVER, grace: Duration::from_millis(200), stays: false, together: false };
@@ -116,7 +127,8 @@ fn start() -> Result<Engine, String> {
         });
     })
     .map_err(|error| format!("no thread: {error}"))?;
-    Ok(Engine { place, berths: Berths::default(), links: Mutex::default(), logbook: Arc::default() })
+    let (berths, links, recordings) = (Berths::default(), Mutex::default(), Mutex::default());
+    Ok(Engine { place, berths, links, recordings, logbook: Arc::default() })
 }
 
 fn count_panics() {
@@ -166,19 +178,11 @@ impl Engine {
     /// Lets the clock of the process go on. What is still open keeps its scale, at the system's pace.
     pub fn go_on(&self) {
         self.clock().go_on();
-        self.give_clock_back();
-    }
-
-    /// The clock shows the system's time again as soon as nobody lives who has seen another.
-    pub fn give_clock_back(&self) {
-        if self.clock().is_shifted() && self.alive() == 0 {
-            self.clock().give_back();
-        }
+        self.place.nursery.census().give_clock_back();
     }
 
     /// Sets a link up under the hidden root.
     pub fn setup(&self, link: &Arc<Link>, wish: Wish) -> Setup {
-        self.give_clock_back();
         {
             let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
             links.retain(|known| known.strong_count() > 0);
@@ -192,6 +196,19 @@ impl Engine {
     /// Stops a link.
     pub fn stop(&self, link: &Arc<Link>) -> Ticket {
         link.stop(&self.place)
+    }
+
+    /// Writes all that happens on a link from now on to a file; `header` is its first line. May block: for the caller's own thread.
+    ///
+    /// *Errors*: the file cannot be opened or written, or there is no thread to write it.
+    pub fn record(&self, link: &Link, path: &Path, header: &str) -> io::Result<Recording> {
+        let about = (link.config.name.clone(), link.config.port.clone());
+        let target = Target { path, header, link: about, log: link.config.log.clone() };
+        let recording = link.trace.record(target, &self.place.nursery, self.clock().now())?;
+        let mut recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        recordings.retain(|known| !known.is_over());
+        recordings.push(recording.clone());
+        Ok(recording)
     }
 
     /// Runs `work` on the runtime as a child of the root.
@@ -246,7 +263,12 @@ pub fn shut_down() -> Vec<String> {
     engine.spawn("shutdown", watch);
     let ended = nursery.ended();
     let clock = engine.clock();
-    let done = parker.wait_until(ended, wake, clock.now() + ENDING_TAKES, clock);
+    let deadline = clock.now() + ENDING_TAKES;
+    let mut done = parker.wait_until(ended, wake, deadline, clock);
+    for recording in engine.recordings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // By now the last thing has happened on every link; it belongs into the file.
+        done &= recording.stop(deadline.since(clock.now()));
+    }
     engine.logbook.close();
     if done {
         return Vec::new();

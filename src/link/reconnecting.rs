@@ -60,6 +60,8 @@ pub(super) async fn serve(
             }
             found = &mut way => found,
         };
+        // The search may hear of the end before its actor does: then nothing was given up.
+        let stopped = session.give_up.is_cancelled();
         if found.is_err() {
             // Told to end, it gives the actor back.
             session.close(Closing::Stopped);
@@ -68,6 +70,7 @@ pub(super) async fn serve(
         came_back = true;
         match found {
             Ok(found) => berth = found,
+            Err(_) if stopped => return Some((actor, end, None)),
             Err(why) => {
                 let lost = io::Error::new(cause.kind(), format!("{cause}; and then: {why}"));
                 return Some((actor, End::Lost(lost), None));

@@ -5,9 +5,11 @@ pub mod memory;
 pub mod packets;
 pub mod ports;
 pub mod pty;
+pub mod remote_end;
 pub mod rfc2217;
 pub mod serial;
 pub mod tcp;
+pub mod tcp_end;
 pub mod tls;
 pub mod unplugged;
 pub mod usb;
@@ -34,6 +36,23 @@ pub struct Opened {
     pub notices: Vec<String>,
 }
 
+/// How a host has set its line, as an instrument's side of it sees that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostSettings {
+    /// Bits per second.
+    pub baudrate: u32,
+    /// Data bits of a character.
+    pub bytesize: u8,
+    /// As pyserial writes it: N, E, O, M, S.
+    pub parity: char,
+    /// 1, 1.5 or 2.
+    pub stopbits: f64,
+    /// Held up by XON and XOFF.
+    pub xonxoff: bool,
+    /// Held up by the lines RTS and CTS.
+    pub rtscts: bool,
+}
+
 /// Starts something that may block, on a thread of its own.
 pub type Aside = Arc<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
@@ -46,11 +65,28 @@ pub trait Transport: Send {
     /// Asks the system itself, past any cached readiness: appends what is there now, 0 if nothing.
     fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize>;
 
+    /// The same, right after `poll_read` has given something, in the same turn of `cx`'s task: what there is besides. Cheaper where that
+    /// read has told whether there is more.
+    fn read_rest(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> io::Result<usize> {
+        let _ = cx;
+        self.read_now(into)
+    }
+
     /// Writes as much of `bytes` as is taken now, at least one byte.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
     /// Bytes that were accepted and have not left the machine yet; 0 where that cannot be known.
     fn queued_output(&self) -> usize;
+
+    /// Bytes that were accepted and that nobody has read yet, as far as this side can see: for an instrument's side of a wire.
+    fn unread(&self) -> usize {
+        self.queued_output()
+    }
+
+    /// How the program on the other side has set the line, where this side can see it.
+    fn host_settings(&self) -> Option<HostSettings> {
+        None
+    }
 
     /// Throws away output that was accepted and has not left, where the system can.
     fn discard_output(&mut self);

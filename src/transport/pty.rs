@@ -11,13 +11,14 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
-use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionread};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
+use rustix::termios::{ControlModes, InputModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use tokio::io::unix::AsyncFd;
 
-use super::{Gives, Transport, read_all_now};
+use super::{Gives, HostSettings, Transport, read_all_now};
 use crate::descriptor::{Registered, register, watched};
 
 /// More than a terminal gives out at once.
@@ -30,7 +31,7 @@ pub struct Pty {
     master: AsyncFd<OwnedFd>,
     /// Kept open so that the master is not hung up while no program has the other side open: each read would be EIO, and tokio would call
     /// it ready for ever after.
-    _slave: OwnedFd,
+    slave: OwnedFd,
     scratch: Box<[u8]>,
 }
 
@@ -55,7 +56,7 @@ impl Pty {
         let pty = Pty {
             _registered: registered,
             master: watched(master)?,
-            _slave: slave,
+            slave,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
         };
         Ok((pty, path))
@@ -102,6 +103,37 @@ impl Transport for Pty {
     /// What a pseudo-terminal takes is with the other side at once.
     fn queued_output(&self) -> usize {
         0
+    }
+
+    fn unread(&self) -> usize {
+        // What was written is on its way to the other side by a worker of the kernel's, and until then counts nowhere;
+        // Linux finishes that before it says that there is nothing to read.
+        let _ = poll(&mut [PollFd::new(&self.slave, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        ioctl_fionread(&self.slave).ok().and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
+    }
+
+    fn host_settings(&self) -> Option<HostSettings> {
+        let modes = tcgetattr(&self.slave).ok()?;
+        let control = modes.control_modes;
+        let parity = match (control.contains(ControlModes::PARENB), control.contains(ControlModes::PARODD)) {
+            (false, _) => 'N',
+            (true, false) => 'E',
+            (true, true) => 'O',
+        };
+        let bytesize = match control & ControlModes::CSIZE {
+            ControlModes::CS5 => 5,
+            ControlModes::CS6 => 6,
+            ControlModes::CS7 => 7,
+            _ => 8,
+        };
+        Some(HostSettings {
+            baudrate: modes.output_speed(),
+            bytesize,
+            parity,
+            stopbits: if control.contains(ControlModes::CSTOPB) { 2.0 } else { 1.0 },
+            xonxoff: modes.input_modes.contains(InputModes::IXON),
+            rtscts: control.contains(ControlModes::CRTSCTS),
+        })
     }
 
     fn discard_output(&mut self) {

@@ -1,17 +1,72 @@
-"""For tests: simulated instruments on real pseudo-terminals, and the count of Rust panics."""
+"""For tests: simulated instruments at real places, faults, and the count of Rust panics.
+
+With pytest the fixture `labsim` makes them, switches them off, and fails the test unless the conversation went as its
+script has it. Without pytest, `with labtether.testing.script(...) as psu:` and `psu.check()`.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from types import TracebackType
-from typing import Self
-
 from labtether import _core
-from labtether._engine import ensure_started
+from labtether._checks import check_span
+from labtether.testing import faults
+from labtether.testing._cassette import Cassette, CassetteOff, cassette
+from labtether.testing._device import device
+from labtether.testing._recorded import Recorded, RecordedEvent, parse_recording, read_recording
+from labtether.testing._replay import ReplayedInstrument, ReplayReport, replay
+from labtether.testing._report import ProtocolMismatch, Report
+from labtether.testing._script import ScriptedInstrument, Step, script
+from labtether.testing._simulate import simulate
+from labtether.testing._simulated import HostSettings, SimulatedInstrument
+from labtether.testing._sources import load
+from labtether.testing._transcript import (
+    Blank,
+    Comment,
+    Pause,
+    Said,
+    Sent,
+    Transcript,
+    parse_transcript,
+    read_transcript,
+)
+from labtether.testing._virtual import VirtualTime, virtual_time
+from labtether.testing.readers import ReadingLoss
 
-__all__ = ["SimulatedInstrument", "VirtualTime", "balance", "panics", "virtual_time"]
+__all__ = [
+    "Blank",
+    "Cassette",
+    "CassetteOff",
+    "Comment",
+    "HostSettings",
+    "Pause",
+    "ProtocolMismatch",
+    "ReadingLoss",
+    "Recorded",
+    "RecordedEvent",
+    "ReplayReport",
+    "ReplayedInstrument",
+    "Report",
+    "Said",
+    "ScriptedInstrument",
+    "Sent",
+    "SimulatedInstrument",
+    "Step",
+    "Transcript",
+    "VirtualTime",
+    "balance",
+    "cassette",
+    "device",
+    "faults",
+    "load",
+    "panics",
+    "parse_recording",
+    "parse_transcript",
+    "read_recording",
+    "read_transcript",
+    "replay",
+    "script",
+    "simulate",
+    "virtual_time",
+]
 
 
 def panics() -> int:
@@ -19,63 +74,7 @@ def panics() -> int:
     return _core.panics()
 
 
-class SimulatedInstrument:
-    """An instrument that is not there, on a real pseudo-terminal: any serial library can be on the other end.
-
-    Switched on when it is made, off by `stop()` or at the end of its `with` block. `port` stays the same path when it
-    is unplugged and plugged in again.
-    """
-
-    def __init__(self, simulation: _core.Simulation, name: str) -> None:
-        self._simulation = simulation
-        self._name = name
-        self._folder: str | None = tempfile.mkdtemp(prefix="labtether-")
-        self.port = os.path.join(self._folder, name)
-        os.symlink(simulation.path, self.port)
-
-    @property
-    def heard(self) -> list[str]:
-        """The commands it has heard, without their terminators."""
-        return [command.decode("latin-1") for command in self._simulation.heard()]
-
-    def disconnect(self) -> None:
-        """Pull the cable: the port goes away, the instrument itself goes on."""
-        if os.path.lexists(self.port):
-            os.unlink(self.port)
-        self._simulation.disconnect()
-
-    def reconnect(self) -> None:
-        """Plug it in again."""
-        path = self._simulation.reconnect()
-        if os.path.lexists(self.port):
-            os.unlink(self.port)
-        os.symlink(path, self.port)
-
-    def stop(self) -> None:
-        """Switch it off. May be called twice."""
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            self._simulation.stop()
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def __repr__(self) -> str:
-        return f"<SimulatedInstrument {self._name} on {self.port}{'' if self._folder else ', off'}>"
-
-
 def balance(*, load: float = 42.0, settle: float = 0.4) -> SimulatedInstrument:
     """A laboratory balance that speaks MT-SICS, CR LF both ways. load: grams on its pan. settle: seconds until a
     weight is stable."""
-    ensure_started()
-    return SimulatedInstrument(_core.Simulation.balance(float(load), float(settle)), "balance")
-
-
-# At the end: it is made of what is above.
-from labtether.testing._virtual import VirtualTime, virtual_time  # noqa: E402
+    return device("balance", load=float(load), stable_after=check_span(settle, "settle"))

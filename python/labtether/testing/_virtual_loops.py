@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from labtether import _core
 from labtether._ports import LoopSide, side_of
 
 if TYPE_CHECKING:
@@ -135,7 +136,6 @@ class _Turning:
     def __init__(self, clock: VirtualTime, side: LoopSide) -> None:
         self.side = weakref.ref(side)
         self.clock = clock
-        self.port = side.port
         self.beats, side.beats = side.beats, False
         self.loop: Any = side.loop
         self.timers: list[asyncio.TimerHandle] = []
@@ -150,6 +150,12 @@ class _Turning:
         side.rung = self.watch
         self.watch()
 
+    @property
+    def port(self) -> _core.Port | None:
+        """None once the loop was closed: it goes with that, whoever keeps the loop."""
+        side = self.side()
+        return None if side is None else side.port
+
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
         self.called += 1
         self.watch()
@@ -158,7 +164,8 @@ class _Turning:
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        self.port.call()
+        if (port := self.port) is not None:
+            port.call()
         soon: Callable[..., asyncio.Handle] = type(self.loop).call_soon_threadsafe.__get__(self.loop)
         handle = soon(callback, *args, context=context)
         soon(self.watch)
@@ -183,9 +190,9 @@ class _Turning:
 
     def watch(self) -> None:
         """Something happens in the loop."""
-        if not self.watching and self.clock.is_on and not self.loop.is_closed():
+        if not self.watching and self.clock.is_on and (port := self.port) is not None and not self.loop.is_closed():
             self.watching, self.quiet = True, 0
-            self.port.work()
+            port.work()
             self.soon(self.look)
 
     def look(self) -> None:
@@ -198,9 +205,9 @@ class _Turning:
         self.watching = False
         if self.run_due():
             self.watch()
-        elif self.clock.is_on:
+        elif self.clock.is_on and (port := self.port) is not None:
             left = self.timers[0].when() - self.time() if self.timers else None
-            if not self.port.rest(left):
+            if not port.rest(left):
                 self.watch()
 
     def run_due(self) -> bool:
