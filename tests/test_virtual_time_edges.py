@@ -201,6 +201,8 @@ async def test_a_function_in_a_thread_of_ours_is_waited_for(virtual_time: Virtua
 
     async with lt.open_nursery(timeout=1.0):
         assert await lt.run_sync(work) == 0.4
+        for _ in range(50):
+            await lt.run_sync(time.sleep, 0.002)
     assert virtual_time.elapsed == 0.4
 
 
@@ -245,6 +247,38 @@ def test_a_thread_that_does_not_come_back_is_not_waited_for_for_ever(virtual_tim
     assert virtual_time.elapsed == 5.0
     go_on.release()
     worker.finish()
+
+
+ENDS = """
+    import sys, threading
+    import labtether as lt, labtether.testing
+
+    lt.testing.virtual_time().__enter__()
+    link = lt.link("sim://balance").sync.setup()
+    if sys.argv[1] == "waiting":
+        def wait():
+            try:
+                link.receive(timeout=float("inf"))
+            except lt.LinkClosed as error:
+                print(error, flush=True)
+
+        threading.Thread(target=wait).start()
+    elif sys.argv[1] == "in a loop":
+        import asyncio
+
+        async def main():
+            asyncio.get_running_loop().call_later(1000, print, "never")
+            await lt.sleep(5)
+            sys.exit()
+
+        asyncio.run(main())
+    print("the end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "waiting", "in a loop"])
+def test_a_process_ends_while_it_is_on(how: str) -> None:
+    run_child(ENDS, how)
 
 
 FOR_EVER = """

@@ -103,7 +103,7 @@ class LoopSide:
         self.beats = threading.current_thread() is threading.main_thread()
         self.beating = False
         self.rung: Callable[[], None] | None = None
-        """Called when the port was rung and all who were meant have been resumed."""
+        """Called when the port was rung, before those who were meant are resumed."""
         self.port = _core.Port(self.future)
         loop.add_reader(self.port.fileno(), _Reader(self))
         if _core.virtual_seconds() is not None:
@@ -114,6 +114,8 @@ class LoopSide:
     def drain(self) -> None:
         """Resume those that Rust has rung for."""
         ready: list[Wake] = []
+        if self.rung is not None:
+            self.rung()
         try:
             self.port.take(ready)
             for wake in ready:
@@ -123,9 +125,6 @@ class LoopSide:
             for wake in ready:
                 self.loop.call_soon(wake.ring)
             raise
-        finally:
-            if self.rung is not None:
-                self.rung()
 
     def future(self) -> Wake:
         wake = Wake(loop=self.loop)
