@@ -190,7 +190,7 @@ async fn taring_and_zeroing_move_the_weight() {
          1610 > Z | 2010 < Z A
          2011 > TA | 2012 < TA A    0.00000 g
          2013 > S | 2413 < S S    0.00000 g
-         2414 > ZI | 2415 < Z A",
+         2414 > ZI | 2415 < ZI A",
     )
     .await;
 }
@@ -205,9 +205,9 @@ async fn the_other_commands_of_a_driver_are_answered_and_unknown_ones_are_syntax
          6 > DW | 7 < DW A
          10 > s | 11 < ES
          12 >  S | 13 < ES
-         14 > D hello | 15 < ES
-         16 > D \" | 17 < ES
-         18 > M21 0 9 | 19 < ES
+         14 > D hello | 15 < D L
+         16 > D \" | 17 < D L
+         18 > M21 0 9 | 19 < M21 L
          20 > *IDN? | 21 < ES
          22 > QUIET",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from labtether import _core
 from labtether._checks import check_name
@@ -13,22 +13,29 @@ from labtether._link import Link
 from labtether._open import serial, tcp
 from labtether._options import common_options
 from labtether._remote import rfc2217
+from labtether._simulated import OWN, Own, models
 
 __all__ = ["link"]
 
 
 def _simulated(
     instrument: str,
+    asked: dict[str, str],
     *,
-    framing: FramingLike | None = "\r\n",
+    framing: FramingLike | Own | None = OWN,
     timeout: float = 5.0,
     name: str | None = None,
     **options: Any,
 ) -> Link[Any]:
+    if framing is OWN:
+        # Of one that a test has made in memory, only the test knows.
+        framing = models()[instrument].framing() if instrument in models() else "\r\n"
     shown = instrument if name is None else name
-    lines, common = common_options(framing, timeout, shown, f"sim://{instrument}", options)  # type: ignore[arg-type]
-    wire = _core.simulated_link(instrument, common)
-    url = f"sim://{instrument}"
+    url = f"sim://{quote(instrument)}"
+    if asked:
+        url += f"?{urlencode(asked)}"
+    lines, common = common_options(framing, timeout, shown, url, options)  # type: ignore[arg-type]
+    wire = _core.simulated_link(instrument, asked, common)
     return Link(
         wire,
         name=common["name"],
@@ -84,8 +91,9 @@ def link(url: str, **options: Any) -> Link[Any]:
     """A closed link to where `url` leads, for settings kept in files.
 
     `serial:///dev/ttyUSB0?baudrate=115200&parity=E`, `tcp://host:5025`, `rfc2217://host:2217?baudrate=9600`,
-    `sim://balance`. The query part takes the settings that are numbers, words or true and false; `options` are those
-    of `serial`, `tcp` and `rfc2217`, and go before it.
+    `sim://balance`, `sim://xpeel?pace=0.01`. The query part takes the settings that are numbers, words or true and
+    false, and what a simulated instrument can be asked; `options` are those of `serial`, `tcp` and `rfc2217`, and go
+    before it.
 
     Raises ValueError for a URL that says nothing, TypeError for an unknown option.
     """
@@ -93,6 +101,9 @@ def link(url: str, **options: Any) -> Link[Any]:
     parts = urlsplit(url)
     settings: dict[str, Any] = {}
     known = _ANY_SETTINGS | _SCHEME_SETTINGS.get(parts.scheme, {})
+    instrument = unquote(parts.netloc)
+    of_its_own = models()[instrument].options if parts.scheme == "sim" and instrument in models() else {}
+    known |= dict.fromkeys(of_its_own, str)
     try:
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
@@ -103,7 +114,8 @@ def link(url: str, **options: Any) -> Link[Any]:
         settings[name] = _setting(known[name], name, text)
     if "rs485" in settings:
         settings["rs485"] = Rs485() if settings["rs485"] else None
-    settings.update(options)
+    if parts.scheme != "sim":
+        settings.update(options)
     match parts.scheme:
         case "serial":
             path = unquote(parts.netloc + parts.path)
@@ -115,7 +127,8 @@ def link(url: str, **options: Any) -> Link[Any]:
         case "rfc2217":
             return rfc2217(*_server(url, "rfc2217://host:2217"), **settings)
         case "sim":
-            return _simulated(unquote(parts.netloc), **settings)
+            asked = {name: settings.pop(name) for name in of_its_own if name in settings}
+            return _simulated(instrument, asked, **(settings | options))
         case "":
             raise ValueError(
                 f"{url!r} is not a url: serial:///dev/ttyUSB0, tcp://host:5025, rfc2217://host:2217 or sim://balance"

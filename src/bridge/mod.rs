@@ -4,6 +4,7 @@ mod answer;
 mod blocking;
 mod channel;
 mod clerk;
+mod devices;
 mod doorbell;
 mod engine;
 mod errors;
@@ -76,6 +77,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(remote::rfc2217_link, module)?)?;
     module.add_function(wrap_pyfunction!(usb::usb_link, module)?)?;
     module.add_function(wrap_pyfunction!(open::simulated_link, module)?)?;
+    module.add_function(wrap_pyfunction!(devices::simulated_devices, module)?)?;
     module.add_function(wrap_pyfunction!(values::list_ports, module)?)?;
     module.add_function(wrap_pyfunction!(faults::rehearse, module)?)?;
     module.add_function(wrap_pyfunction!(framing::crc_names, module)?)?;

@@ -1,5 +1,6 @@
 //! Links as they are made: closed, with everything that was asked of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
@@ -105,12 +106,21 @@ pub(super) fn tcp_link(
     Ok(Wire::new(common(Box::new(opener), options)?))
 }
 
-/// A closed link to a simulated instrument in this process.
+/// A closed link to a simulated instrument in this process, as `asked`.
 #[pyfunction]
-pub(super) fn simulated_link(instrument: &str, options: &Bound<'_, PyDict>) -> PyResult<Wire> {
+pub(super) fn simulated_link(
+    instrument: &str,
+    asked: BTreeMap<String, String>,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<Wire> {
     if let Some(opener) = DoorPort::named(instrument) {
+        if let Some(option) = asked.keys().next() {
+            let why =
+                format!("the simulated {instrument} is in memory already: it is not asked for {option:?} any more");
+            return Err(PyValueError::new_err(why));
+        }
         return Ok(Wire::new(common(Box::new(opener), options)?));
     }
-    let opener = SimulatedPort::named(instrument).map_err(PyValueError::new_err)?;
+    let opener = SimulatedPort::named(instrument, asked).map_err(PyValueError::new_err)?;
     Ok(Wire::new(common(Box::new(opener), options)?))
 }

@@ -1,7 +1,7 @@
 //! Instruments that are not there. What one says to what it hears is pure ([`Instrument`]: no I/O, no clock);
 //! [`serve`] is the rest.
 
-mod balance;
+pub mod devices;
 pub mod faults;
 mod outside;
 mod script;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use balance::Balance;
+pub use devices::Balance;
 pub use outside::{Memory, MemoryDoor, Net, Outside, Terminal};
 pub use script::{Accepts, Heard, Node, Part, Played, Raised, Report, Script, Step, StepId, Template, Verdict, Words};
 pub use served::{Look, Served};
@@ -65,6 +65,40 @@ pub trait Instrument: Send {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Vec<Say>> {
         let _ = cx;
         Poll::Ready(Vec::new())
+    }
+}
+
+impl<I: Instrument + ?Sized> Instrument for Box<I> {
+    fn hear(&mut self, command: &[u8]) -> Vec<Say> {
+        (**self).hear(command)
+    }
+
+    fn framing(&self) -> Framing {
+        (**self).framing()
+    }
+
+    fn power_on(&mut self) -> Vec<Say> {
+        (**self).power_on()
+    }
+
+    fn greet(&mut self) -> Vec<Say> {
+        (**self).greet()
+    }
+
+    fn wakes_at(&self) -> Option<Duration> {
+        (**self).wakes_at()
+    }
+
+    fn wake(&mut self, uptime: Duration) -> Vec<Say> {
+        (**self).wake(uptime)
+    }
+
+    fn ponders(&self) -> bool {
+        (**self).ponders()
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Vec<Say>> {
+        (**self).poll_answer(cx)
     }
 }
 

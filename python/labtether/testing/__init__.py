@@ -9,6 +9,7 @@ from __future__ import annotations
 from labtether import _core
 from labtether._checks import check_span
 from labtether.testing import faults
+from labtether.testing._device import device
 from labtether.testing._report import ProtocolMismatch, Report
 from labtether.testing._script import ScriptedInstrument, Step, script
 from labtether.testing._simulated import HostSettings, SimulatedInstrument
@@ -21,6 +22,7 @@ __all__ = [
     "SimulatedInstrument",
     "Step",
     "balance",
+    "device",
     "faults",
     "panics",
     "script",
@@ -35,11 +37,4 @@ def panics() -> int:
 def balance(*, load: float = 42.0, settle: float = 0.4) -> SimulatedInstrument:
     """A laboratory balance that speaks MT-SICS, CR LF both ways. load: grams on its pan. settle: seconds until a
     weight is stable."""
-    from labtether._lines import Lines
-
-    span = check_span(settle, "settle")
-
-    def make(name: str, transport: str, path: str, port: int) -> _core.Simulation:
-        return _core.Simulation.balance(float(load), span, path)
-
-    return SimulatedInstrument(make, "balance", "pty", Lines("\r\n"))
+    return device("balance", load=float(load), stable_after=check_span(settle, "settle"))

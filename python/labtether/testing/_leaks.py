@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labtether import _core
 
-__all__ = ["Holding", "alive", "left_open"]
+__all__ = ["SOCKETPAIR", "Holding", "alive", "left_open"]
 
 ENGINE = ("labtether", "labtether clerk")
 """Threads that start once, on first need, and live as long as the process. The kernel keeps 15 characters of a name."""
 
 IDLE = ("Trio thread ",)
 """trio keeps an idle worker for ten seconds under this name; a busy one is called after what it does."""
+
+
+SOCKETPAIR = "a pair of sockets"
+"""What a descriptor of such a pair, as event loops have them, leads to."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class Holding:
         descriptors: Counter[str] = Counter()
         for number in _listed("/proc/self/fd"):
             try:
-                descriptors[os.readlink(f"/proc/self/fd/{number}")] += 1
-            except FileNotFoundError:
+                descriptors[_target(int(number))] += 1
+            except OSError:
                 continue  # the listing's own
         objects = {id(thread): thread.name for thread in threading.enumerate()}
         known = {thread.native_id: thread.name for thread in threading.enumerate()}
@@ -68,6 +74,16 @@ class Holding:
         return more
 
 
+def _target(number: int) -> str:
+    """Where a descriptor leads."""
+    target = os.readlink(f"/proc/self/fd/{number}")
+    if target.startswith("socket:"):
+        with socket.socket(fileno=os.dup(number)) as end:
+            if end.family == socket.AF_UNIX and not end.getsockname():
+                return SOCKETPAIR
+    return target
+
+
 def _listed(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
@@ -80,13 +96,18 @@ def alive() -> dict[int, str]:
     return {number: f"{kind} {name}" for number, _scope, kind, name, _age in _core.census()}
 
 
-def left_open(before: Holding, patience: float = 2.0) -> list[str]:
-    """What is held beyond `before`, after garbage was collected and endings under way had `patience` seconds."""
+def left_open(before: Holding, patience: float = 2.0, but: Sequence[str] = ()) -> list[str]:
+    """What is held beyond `before`, after garbage was collected and endings under way had `patience` seconds. but:
+    lines with these words do not count."""
+
+    def held() -> list[str]:
+        return [line for line in Holding.now().more_than(before) if not any(word in line for word in but)]
+
     give_up = time.monotonic() + patience
-    more = Holding.now().more_than(before)
+    more = held()
     while more and time.monotonic() < give_up:
         gc.collect()
-        more = Holding.now().more_than(before)
+        more = held()
         if more:
             time.sleep(0.01)
     return more

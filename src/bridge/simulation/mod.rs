@@ -3,6 +3,7 @@
 
 mod script;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +15,11 @@ use pyo3::types::PyBytes;
 
 use super::errors::to_python;
 use super::faults::{PyFault, in_force};
-use super::values::{TraceRow, span};
+use super::values::TraceRow;
 use crate::lifecycle::{Engine, doors, engine};
 use crate::nursery::thread::Parker;
-use crate::simulate::{Balance, Instrument, Look, Memory, Net, Outside, Served, Terminal, serve_outside};
+use crate::simulate::devices::device;
+use crate::simulate::{Instrument, Look, Memory, Net, Outside, Served, Terminal, serve_outside};
 
 pub(super) use script::{PyPart, PyScript};
 
@@ -123,12 +125,22 @@ impl Simulation {
         serve_at(script.py(), script.get().played(), name, transport, path, port, &faults)
     }
 
-    /// A balance that takes `settle` seconds for a stable weight of `grams`.
+    /// One of the devices that there are, as `asked`.
     #[staticmethod]
-    #[pyo3(signature = (grams, settle, path))]
-    fn balance(py: Python<'_>, grams: f64, settle: f64, path: &str) -> PyResult<Simulation> {
-        let balance = Balance::new().with_load(grams).with_settle(span(settle)?);
-        serve_at(py, balance, "balance", "pty", path, 0, &[])
+    #[pyo3(signature = (kind, asked, name, transport, path, port, faults))]
+    #[expect(clippy::too_many_arguments, reason = "one call from one place")]
+    fn device(
+        py: Python<'_>,
+        kind: &str,
+        asked: BTreeMap<String, String>,
+        name: &str,
+        transport: &str,
+        path: &str,
+        port: u16,
+        faults: Vec<Bound<'_, PyFault>>,
+    ) -> PyResult<Simulation> {
+        let device = device(kind, &asked).map_err(PyValueError::new_err)?;
+        serve_at(py, device.instrument, name, transport, path, port, &faults)
     }
 
     /// Of a network, the port it listens on.

@@ -64,7 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def labtether_fault() -> Any:
-    """The fault of every instrument of this test; the marker `everywhere` sets it."""
+    """The fault of every instrument of this test, or None; the marker `everywhere` sets it."""
     return None
 
 
@@ -93,14 +93,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Check the scripts when the test has run, as part of it; show the wires if it fails."""
     try:
         value = yield
-        labsim = item.stash.get(_LABSIM, None)
-        if labsim is not None and not getattr(item, "_excinfo", None):
-            labsim.check()
     except BaseException:
         _show(item)
         raise
     if getattr(item, "_excinfo", None):  # as unittest's own way of failing leaves it
         _show(item)
+    elif (labsim := item.stash.get(_LABSIM, None)) is not None:
+        try:
+            labsim.check()
+        except AssertionError as wrong:  # what it says is all there is to see
+            pytest.fail(str(wrong), pytrace=False)
     return value
 
 
@@ -131,10 +133,10 @@ def labtether_leak_gate(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     more = _settled(before)
     if used:
-        from labtether.testing._leaks import left_open
+        from labtether.testing._leaks import SOCKETPAIR, left_open
 
         # What belongs to an event loop may live longer than one test, as the loop may.
-        more += [line for line in left_open(held, PATIENCE) if "anon_inode:" not in line]
+        more += left_open(held, PATIENCE, but=("anon_inode:", SOCKETPAIR))
     if more:
         import labtether
 
