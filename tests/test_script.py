@@ -107,7 +107,7 @@ def test_optional_and_repeated_steps() -> None:
         psu.expect("B").reply("2").times(2)
         psu.expect("C").reply("3").times(1, None)
         psu.expect("D").reply("4")
-        for command, reply in ["B2", "B2", "C3", "C3", "C3", "D4"]:
+        for command, reply in [("B", "2"), ("B", "2"), ("C", "3"), ("C", "3"), ("C", "3"), ("D", "4")]:
             assert link.query(command) == reply
         psu.check()
         psu.expect("E").reply("5").times(2, 3)
@@ -153,7 +153,7 @@ def test_a_function_may_say_nothing_and_what_it_raises_is_told() -> None:
     with script(transport="memory") as psu, psu.link(timeout=0.05, drain=0.01).sync as link:
         psu.when("A").reply(lambda _: None)
         psu.when("B").reply(lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
-        for command in "AB":
+        for command in ("A", "B"):
             with pytest.raises(lt.LinkTimeout):
                 link.query(command)
         text = wrong(psu)

@@ -56,6 +56,7 @@ from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
 from labtether._packets import Packets
 from labtether._race import gather, outcomes, race
+from labtether._recording import Recording
 from labtether._remote import rfc2217
 from labtether._rules import Abort, Break, ById, Check, KeepAlive, Reconnect
 from labtether._strand import situation
@@ -120,6 +121,7 @@ __all__ = [
     "Raw",
     "Reading",
     "Reconnect",
+    "Recording",
     "Resync",
     "Rs485",
     "ScopeClosed",

@@ -1,7 +1,8 @@
-"""The command line: `python -m labtether`, installed as `labtether`. Arguments, messages, exit statuses.
+"""The command line: `python -m labtether`, installed as `labtether`. Messages, exit statuses, and the short commands;
+the longer ones are in `_commands`.
 
-Exit status: 0 done; 1 the instrument, its port or the output failed; 2 wrong usage; 130 interrupted; 141 nobody reads
-the output.
+Exit status: 0 done; 1 the instrument, its port, a file or the output failed; 2 wrong usage; 130 interrupted (what goes
+on until it is interrupted is done: 0); 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import errno
 import io
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 import labtether as lt
+from labtether._commands import record, simulate, transcript
+from labtether._commands.files import BadFile
+from labtether._commands.line import SETTINGS, line_arguments, link_of, wrong
 
 __all__ = ["main"]
 
@@ -44,8 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except lt.LinkError as error:
         told.tell(str(error), *getattr(error, "__notes__", ()))
         return FAILED
-    except OSError as error:  # the output is full, or there are no pseudo-terminals
+    except OSError as error:  # the output is full, a file cannot be read, or there are no pseudo-terminals
         _forget_output()
+        told.tell(str(error))
+        return FAILED
+    except BadFile as error:
         told.tell(str(error))
         return FAILED
     finally:
@@ -58,7 +63,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a reply may hold what this terminal cannot show
     try:
-        given = _parser().parse_args(arguments)
+        options, commands = record.split(sys.argv[1:] if arguments is None else arguments)
+        given = _parser().parse_args(options, argparse.Namespace(commands=commands))
         status = int(given.run(given))
     except SystemExit as end:  # after --help, --version and wrong usage
         status = int(end.code or 0)
@@ -106,18 +112,18 @@ def _demo(given: argparse.Namespace) -> int:
     from labtether import _demo
 
     if given.port is None:
-        idle = [flag for flag in ("command", *_SETTINGS) if getattr(given, flag) is not None]
+        idle = [flag for flag in ("command", *SETTINGS) if getattr(given, flag) is not None]
         if idle:
             given.parser.error(f"--{idle[0]} is for a real instrument: give its --port too")
         logging.getLogger("labtether").setLevel(logging.ERROR)  # its cable is pulled on purpose
         return _demo.simulated()
     if given.command is None:
         given.parser.error("--port needs a --command: nothing is sent that you did not ask for")
-    link = _link(given)
+    link = link_of(given)
     try:
         status = _demo.real(link, given.command)
     except ValueError as error:
-        _wrong(given, error)
+        wrong(given, error)
     return status
 
 
@@ -130,12 +136,12 @@ def _ports(_given: argparse.Namespace) -> int:
 
 
 def _query(given: argparse.Namespace) -> int:
-    link = _link(given)
+    link = link_of(given)
     try:
         with link.sync as instrument:
             reply: str = instrument.query(given.command)
     except ValueError as error:
-        _wrong(given, error)
+        wrong(given, error)
     if given.raw and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.buffer.write(reply.encode("latin-1"))  # as it was decoded: every byte as it came
     else:
@@ -143,55 +149,11 @@ def _query(given: argparse.Namespace) -> int:
     return 0
 
 
-def _link(given: argparse.Namespace) -> lt.Link[Any]:
-    """The link that the arguments describe, closed. Exits if they describe none."""
-    settings = {name: getattr(given, name) for name in _SETTINGS if getattr(given, name) is not None}
-    if "terminator" in settings:
-        settings["framing"] = settings.pop("terminator")
-    make: Any = lt.link if "://" in given.port else lt.serial
-    try:
-        link: lt.Link[Any] = make(given.port, **settings)
-    except (TypeError, ValueError) as error:
-        _wrong(given, error)
-    return link
-
-
-def _wrong(given: argparse.Namespace, error: Exception) -> NoReturn:
-    """What labtether rejects at the call is wrong usage; a reply that cannot be read is not."""
-    if isinstance(error, lt.LinkError):
-        raise error
-    parser: argparse.ArgumentParser = given.parser
-    parser.error(str(error))
-
-
 # -- the arguments -----------------------------------------------------------------------------------------------------
-
-_SETTINGS = ("baudrate", "bytesize", "parity", "stopbits", "terminator", "timeout")
-_ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
-
-
-def _unescaped(text: str) -> str:
-    r"""`text` with what a shell leaves as it is, such as `\r\n`, made into the characters it stands for."""
-
-    def character(escape: re.Match[str]) -> str:
-        code, letter = escape.groups()
-        if code is None and letter not in _ESCAPES:
-            raise argparse.ArgumentTypeError(f"there is no {escape.group()!r}; there are \\r \\n \\t \\0 \\xHH \\\\")
-        return chr(int(code, 16)) if code is not None else _ESCAPES[letter]
-
-    return re.sub(r"\\(?:x([0-9a-fA-F]{2})|(.?))", character, text, flags=re.DOTALL)
 
 
 def _parser() -> argparse.ArgumentParser:
-    line = argparse.ArgumentParser(add_help=False)
-    settings = line.add_argument_group("the line", "without these: 9600 8N1, LF (a CR before it is dropped), 5 s")
-    settings.add_argument("--baudrate", type=int, metavar="N")
-    settings.add_argument("--bytesize", type=int, metavar="N", help="5, 6, 7 or 8")
-    settings.add_argument("--parity", metavar="P", help="N, E, O, M or S")
-    settings.add_argument("--stopbits", type=float, metavar="N", help="1, 1.5 or 2")
-    settings.add_argument("--terminator", type=_unescaped, metavar="END", help=r"ends every message, such as '\r\n'")
-    settings.add_argument("--timeout", type=float, metavar="S", help="seconds for a reply, from the first byte sent")
-
+    line = line_arguments()
     parser = argparse.ArgumentParser("labtether", description="Talk to instruments over serial lines and TCP.")
     parser.add_argument("--version", action="version", version=f"labtether {lt.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -214,6 +176,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     query.add_argument("--raw", action="store_true", help="write the bytes of the reply and nothing else: no line end")
     query.set_defaults(run=_query, parser=query)
+
+    record.add(commands, line)
+    transcript.add(commands)
+    simulate.add(commands)
     return parser
 
 

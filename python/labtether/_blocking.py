@@ -7,6 +7,7 @@ Each runs the asynchronous method to its end on the calling thread, which waits 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, overload
@@ -17,6 +18,7 @@ from labtether._exchange import Exchange
 from labtether._face import Message
 from labtether._framing import FramingLike, PatternLike
 from labtether._link import Link
+from labtether._recording import Recording
 from labtether._rules import Abort
 from labtether._streams import Stream
 from labtether._values import Reading, TraceEvent
@@ -138,6 +140,10 @@ class SyncLink(Generic[M]):
     def wait_until(self, command: Message, predicate: Callable[[Any], object], **options: Any) -> Any:
         """See Link.wait_until."""
         return _core.block_on(self._twin.wait_until, command, predicate, **options)
+
+    def record(self, path: str | os.PathLike[str]) -> Recording:
+        """See Link.record."""
+        return self._twin.record(path)
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from typing import Any, Self, final
 
 from labtether._core import Framing, Pattern
 
-__all__ = ["Fault", "Part", "Script", "Simulation", "rehearse"]
+__all__ = ["Fault", "Part", "Player", "Script", "Simulation", "rehearse"]
 
 @final
 class Simulation:
@@ -14,6 +14,8 @@ class Simulation:
     def device(
         kind: str, asked: dict[str, str], name: str, transport: str, path: str, port: int, faults: list[Fault]
     ) -> Simulation: ...
+    @staticmethod
+    def player(player: Player, name: str, transport: str, path: str, port: int, faults: list[Fault]) -> Simulation: ...
     @property
     def port(self) -> int: ...
     def heard(self) -> list[bytes]: ...
@@ -73,6 +75,11 @@ class Script:
         list[tuple[bytes, str, int | None, list[int]]],
         list[tuple[bytes, str, str, Any]],
     ]: ...
+
+@final
+class Player:
+    def __new__(cls, cues: list[tuple[float | None, bytes]], again: bool, sees_hosts: bool) -> Self: ...
+    def progress(self) -> tuple[int, int, int, bytes | None]: ...
 
 @final
 class Fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import weakref
 from dataclasses import replace
@@ -15,6 +16,7 @@ from labtether._face import is_interactive
 
 if TYPE_CHECKING:
     from labtether._blocking import SyncLink
+    from labtether._recording import Recording
 
 __all__ = ["Link"]
 
@@ -116,6 +118,24 @@ class Link(Asking[M]):
             else:
                 self._shared.add(self)
         return Branch(self, address, send, reply, name)
+
+    def record(self, path: str | os.PathLike[str]) -> Recording:
+        """Write all that goes over this link from now on to a file, with the time of each piece: `with
+        link.record("psu.jsonl"):`, or until the recording's `stop()`.
+
+        The link may be closed as yet; it is recorded from its opening on, and again when it is set up again. What the
+        file holds already stays. Nothing waits for the disk but this call and the recording's `stop()`.
+
+        Raises OSError if the file cannot be written. See Recording for what becomes of one that fails later, and
+        `python -m labtether transcript` and `simulate` for what can be made of it.
+        """
+        from labtether._recording import begin_recording, header_of
+
+        ensure_started()
+        about = header_of(
+            name=self._name, url=self._url, described=self._described, state=self.state, framing=self._framing
+        )
+        return begin_recording(self._wire, path, about)
 
     def _face_for_readying(self) -> Link[M]:
         """A face whose questions go before everybody else's, for the function that readies a new connection."""

@@ -24,12 +24,20 @@ __all__: list[str] = []
 PATIENCE = 2.0
 """Seconds that an ending under way may take after its test."""
 LEAKS = ("error", "warn", "off")
+INSTRUMENTS = ("replay", "record", "live", "off")
 
 _LABSIM = pytest.StashKey["Labsim"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The ini option of the leak gate."""
+    """Which instruments are used, and the ini option of the leak gate."""
+    group = parser.getgroup("labtether")
+    group.addoption(
+        "--instruments",
+        choices=INSTRUMENTS,
+        default="replay",
+        help="what labsim.cassette uses: its recording, the real instrument (recorded anew, or not), or none: skip",
+    )
     parser.addini(
         "labtether_leaks",
         f"what to do if a test leaves something of labtether's open: {', '.join(LEAKS)}",
@@ -74,6 +82,9 @@ def labsim(request: pytest.FixtureRequest, labtether_fault: Any) -> Iterator[Lab
     from labtether.testing._labsim import Labsim
 
     labsim = Labsim(() if labtether_fault is None else (labtether_fault,))
+    labsim.mode = request.config.getoption("--instruments")
+    labsim.test = (request.path, request.node.name)
+    labsim.passed = False
     request.node.stash[_LABSIM] = labsim
     yield labsim
     labsim.stop()
@@ -103,6 +114,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             labsim.check()
         except AssertionError as wrong:  # what it says is all there is to see
             pytest.fail(str(wrong), pytrace=False)
+        labsim.passed = True
     return value
 
 

@@ -21,6 +21,7 @@ mod owner;
 mod places;
 mod port;
 mod question;
+mod recording;
 mod remote;
 mod simulation;
 mod sleep;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::Stream>()?;
     module.add_class::<simulation::Simulation>()?;
     module.add_class::<simulation::PyScript>()?;
+    module.add_class::<simulation::PyPlayer>()?;
     module.add_class::<simulation::PyPart>()?;
     module.add_class::<faults::PyFault>()?;
     module.add_class::<framing::PyFraming>()?;
@@ -54,6 +56,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<question::PyAbort>()?;
     module.add_class::<question::PyMore>()?;
     module.add_class::<wire::Wire>()?;
+    module.add_class::<recording::PyRecording>()?;
     module.add_class::<supervisor::Supervisor>()?;
     module.add_class::<living::Living>()?;
     module.add_class::<places::PyPlaces>()?;
@@ -82,6 +85,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(faults::rehearse, module)?)?;
     module.add_function(wrap_pyfunction!(framing::crc_names, module)?)?;
     module.add_function(wrap_pyfunction!(clerk::next_errand, module)?)?;
+    module.add_function(wrap_pyfunction!(recording::record, module)?)?;
     module.add_function(wrap_pyfunction!(engine::start, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shut_down, module)?)?;
     module.add_function(wrap_pyfunction!(inside::leave_daemons, module)?)?;

@@ -29,6 +29,11 @@ impl Fixed {
         }
         Ok(Fixed { size, checksum })
     }
+
+    /// Byte by byte, for who compares streams.
+    pub const fn one_byte() -> Fixed {
+        Fixed { size: Some(1), checksum: None }
+    }
 }
 
 impl Frames for Fixed {

@@ -11,7 +11,9 @@ pub mod doors;
 mod logbook;
 mod simulated;
 
+use std::io;
 use std::panic;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -26,6 +28,7 @@ use crate::link::berths::Berths;
 use crate::link::job::Closing;
 use crate::link::log::Log;
 use crate::link::opener::Place;
+use crate::link::recording::{Recording, Target};
 use crate::link::session::Wish;
 use crate::link::setup::Setup;
 use crate::link::ticket::Ticket;
@@ -41,6 +44,7 @@ pub struct Engine {
     place: Place,
     berths: Berths,
     links: Mutex<Vec<Weak<Link>>>,
+    recordings: Mutex<Vec<Recording>>,
     logbook: Arc<Logbook>,
 }
 
@@ -106,7 +110,8 @@ fn start() -> Result<Engine, String> {
         runtime.block_on(supervisor.run());
     })
     .map_err(|error| format!("no thread: {error}"))?;
-    Ok(Engine { place, berths: Berths::default(), links: Mutex::default(), logbook: Arc::default() })
+    let (berths, links, recordings) = (Berths::default(), Mutex::default(), Mutex::default());
+    Ok(Engine { place, berths, links, recordings, logbook: Arc::default() })
 }
 
 fn count_panics() {
@@ -160,6 +165,19 @@ impl Engine {
         link.stop(&self.place)
     }
 
+    /// Writes all that happens on a link from now on to a file; `header` is its first line. May block: for the caller's own thread.
+    ///
+    /// *Errors*: the file cannot be opened or written, or there is no thread to write it.
+    pub fn record(&self, link: &Link, path: &Path, header: &str) -> io::Result<Recording> {
+        let about = (link.config.name.clone(), link.config.port.clone());
+        let target = Target { path, header, link: about, log: link.config.log.clone() };
+        let recording = link.trace.record(target, &self.place.nursery, self.clock().now())?;
+        let mut recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        recordings.retain(|known| !known.is_over());
+        recordings.push(recording.clone());
+        Ok(recording)
+    }
+
     /// Runs `work` on the runtime as a child of the root.
     pub fn spawn(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
         let work = async {
@@ -211,7 +229,12 @@ pub fn shut_down() -> Vec<String> {
     engine.spawn("shutdown", watch);
     let ended = nursery.ended();
     let clock = engine.clock();
-    let done = parker.wait_until(ended, wake, clock.now() + ENDING_TAKES, clock);
+    let deadline = clock.now() + ENDING_TAKES;
+    let mut done = parker.wait_until(ended, wake, deadline, clock);
+    for recording in engine.recordings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // By now the last thing has happened on every link; it belongs into the file.
+        done &= recording.stop(deadline.since(clock.now()));
+    }
     engine.logbook.close();
     if done {
         return Vec::new();

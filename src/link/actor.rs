@@ -23,6 +23,7 @@ use super::controls::Need;
 use super::conversation::Conversation;
 use super::job::{Closing, Job, Request};
 use super::pace::Pace;
+use super::trace::Direction;
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
 use crate::transport::control::Control;
@@ -328,7 +329,10 @@ impl Actor {
                 poll_fn(|cx| {
                     while !rest.is_empty() {
                         match self.pipe.poll_write(cx, &rest) {
-                            Poll::Ready(Ok(n)) => rest = rest.slice(n.min(rest.len())..),
+                            Poll::Ready(Ok(n)) => {
+                                let went = rest.split_to(n.min(rest.len()));
+                                self.conversation.trace.wire(self.clock.stamp(), Direction::Out, went);
+                            }
                             Poll::Ready(Err(_)) => return Poll::Ready(false),
                             Poll::Pending => return Poll::Pending,
                         }

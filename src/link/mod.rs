@@ -28,6 +28,7 @@ mod poll;
 pub mod question;
 mod queue;
 pub mod reconnecting;
+pub mod recording;
 pub mod rules;
 pub mod session;
 pub mod setup;

@@ -1,13 +1,17 @@
 //! The last events on a wire, kept for looking at afterwards: traces, and the notes of errors.
 
 use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::log::{Level, Line, Log, Topic, Traffic, is_wire_wanted};
+use super::recording::{Recording, Tap, Target};
 use crate::clock::{Moment, Stamp};
 use crate::error::{Seconds, Shown};
+use crate::nursery::Nursery;
 
 /// Which way an event went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,10 @@ pub struct Trace {
     /// Where it is told as it happens: the log, the link's name, its port.
     told: Option<(Log, Arc<str>, Arc<str>)>,
     events: Mutex<VecDeque<Event>>,
+    /// Who writes it all down; empty of all that have ended once the next event comes.
+    taps: Mutex<Vec<Tap>>,
+    /// Whether there are any: what is asked for every event.
+    is_recorded: AtomicBool,
 }
 
 impl std::fmt::Debug for Trace {
@@ -64,7 +72,8 @@ impl std::fmt::Debug for Trace {
 impl Trace {
     /// Keeps the last `capacity` events; none at all if that is 0.
     pub fn new(capacity: usize, told: Option<(Log, Arc<str>, Arc<str>)>) -> Trace {
-        Trace { capacity, told, events: Mutex::default() }
+        let (events, taps, is_recorded) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Trace { capacity, told, events, taps, is_recorded }
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Event>> {
@@ -76,6 +85,11 @@ impl Trace {
         if is_wire_wanted() {
             self.tell(&event);
         }
+        if self.is_recorded.load(Ordering::Relaxed) {
+            let mut taps = self.taps();
+            taps.retain(|tap| tap.take(&event));
+            self.is_recorded.store(!taps.is_empty(), Ordering::Relaxed);
+        }
         if self.capacity == 0 {
             return;
         }
@@ -84,6 +98,21 @@ impl Trace {
             ring.pop_front();
         }
         ring.push_back(event);
+    }
+
+    fn taps(&self) -> MutexGuard<'_, Vec<Tap>> {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes all that happens from now on to a file. May block: for the caller's own thread.
+    ///
+    /// *Errors*: the file cannot be opened or written, or there is no thread to write it.
+    pub fn record(&self, target: Target<'_>, nursery: &Nursery, began: Moment) -> io::Result<Recording> {
+        let (recording, tap) = Recording::begin(target, began, nursery.census(), nursery.id())?;
+        let mut taps = self.taps();
+        taps.push(tap);
+        self.is_recorded.store(true, Ordering::Relaxed);
+        Ok(recording)
     }
 
     fn tell(&self, event: &Event) {

@@ -4,6 +4,7 @@
 pub mod devices;
 pub mod faults;
 mod outside;
+mod player;
 mod script;
 mod served;
 mod service;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 pub use devices::Balance;
 pub use outside::{Memory, MemoryDoor, Net, Outside, Terminal};
+pub use player::{Cue, Player, Progress};
 pub use script::{Accepts, Heard, Node, Part, Played, Raised, Report, Script, Step, StepId, Template, Verdict, Words};
 pub use served::{Look, Served};
 pub use service::{serve, serve_outside};
@@ -53,6 +55,11 @@ pub trait Instrument: Send {
     fn wake(&mut self, uptime: Duration) -> Vec<Say> {
         let _uninterested = uptime;
         Vec::new()
+    }
+
+    /// The most bytes it keeps for a host that does not read; what it says beyond is lost, as in any instrument.
+    fn most_unread(&self) -> usize {
+        65_536
     }
 
     /// Whether it has not yet made up its mind about the last command, because code of the user's own was asked. It hears the next one

@@ -24,9 +24,6 @@ use crate::clock::{Busy, Clock, Moment, Timer};
 use crate::framing::Framing;
 use crate::transport::{HostSettings, Transport};
 
-/// The most bytes that wait for a host that does not read; what is said beyond is lost, as in any instrument.
-const UNREAD: usize = 65_536;
-
 /// For how long a cable that comes off waits for the host to read what was said before, and how often it looks.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(2);
@@ -184,6 +181,7 @@ impl<I: Instrument> Service<I> {
                     self.plan(now, says);
                 }
                 Some(Order::Look(place)) => {
+                    self.catch_up();
                     let look = self.look();
                     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
                 }

@@ -11,6 +11,8 @@ from labtether._simulated import model_of
 from labtether._values import Raw
 from labtether.testing import faults as all_faults
 from labtether.testing._device import device
+from labtether.testing._replay import ReplayedInstrument
+from labtether.testing._replaying import Replaying
 from labtether.testing._report import wire_log
 from labtether.testing._script import ScriptedInstrument, script
 from labtether.testing._simulated import SimulatedInstrument
@@ -23,12 +25,13 @@ _HARMLESS = tuple({type(fault) for fault in all_faults.HARMLESS})
 I = TypeVar("I", bound=SimulatedInstrument)  # noqa: E741
 
 
-class Labsim:
+class Labsim(Replaying):
     """Simulated instruments of one test. All are switched off at its end, and each script is checked."""
 
     def __init__(self, faults: Sequence[Fault] = ()) -> None:
         """faults: those of every instrument, before its own. Where one of them loses something, no script is checked:
         it is for the test to say what has to hold."""
+        super().__init__()
         self.instruments: list[SimulatedInstrument] = []
         self.faults = tuple(faults)
         self._checks = all(isinstance(fault, _HARMLESS) for fault in self.faults)
@@ -102,7 +105,7 @@ class Labsim:
         """Raise AssertionError unless every conversation went as its script has it."""
         wrong: list[AssertionError] = []
         for instrument in self.instruments if self._checks else ():
-            if isinstance(instrument, ScriptedInstrument):
+            if isinstance(instrument, (ScriptedInstrument, ReplayedInstrument)):
                 try:
                     instrument.check()
                 except AssertionError as error:
@@ -118,7 +121,8 @@ class Labsim:
 
     def stop(self) -> None:
         """Switch all off, whatever happens to some."""
-        failures = []
+        failures: list[Exception] = []
+        self._eject(failures)
         for instrument in reversed(self.instruments):
             try:
                 instrument.stop()

@@ -24,9 +24,10 @@ SHOWN = 30
 
 
 class ProtocolMismatch(AssertionError):
-    """A conversation did not go as its script has it. `report` has the parts."""
+    """A conversation did not go as its script (or its recording) has it. `report` has the parts: a Report, or the
+    ReplayReport of a replay."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Any) -> None:
         super().__init__(str(report))
         self.report = report
 

@@ -154,7 +154,8 @@ class ScriptedInstrument(SimulatedInstrument):
 
     def report(self) -> Report:
         """How it went so far."""
-        return Report.of(self.name, self._script.report(), self.standing(), self.wire, self._hears)
+        standing = self.standing()  # first: whatever was written until now has been heard then
+        return Report.of(self.name, self._script.report(), standing, self.wire, self._hears)
 
     def stop(self) -> None:
         """Switch it off. What it has heard, and how it went, can still be asked. May be called twice."""

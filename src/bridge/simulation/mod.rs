@@ -1,6 +1,7 @@
 //! A simulated instrument, for Python: on a real pseudo-terminal, a port of this machine, or in memory, so that any library can be on the
 //! other end. What it says is found in `script.rs`, and in `simulate`.
 
+mod player;
 mod script;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::nursery::thread::Parker;
 use crate::simulate::devices::device;
 use crate::simulate::{Instrument, Look, Memory, Net, Outside, Served, Terminal, serve_outside};
 
+pub(super) use player::PyPlayer;
 pub(super) use script::{PyPart, PyScript};
 
 /// See the module. Ends when it is stopped, or with its last reference.
@@ -123,6 +125,20 @@ impl Simulation {
         faults: Vec<Bound<'_, PyFault>>,
     ) -> PyResult<Simulation> {
         serve_at(script.py(), script.get().played(), name, transport, path, port, &faults)
+    }
+
+    /// One that plays a conversation again.
+    #[staticmethod]
+    #[pyo3(signature = (player, name, transport, path, port, faults))]
+    fn player(
+        player: &Bound<'_, PyPlayer>,
+        name: &str,
+        transport: &str,
+        path: &str,
+        port: u16,
+        faults: Vec<Bound<'_, PyFault>>,
+    ) -> PyResult<Simulation> {
+        serve_at(player.py(), player.get().0.clone(), name, transport, path, port, &faults)
     }
 
     /// One of the devices that there are, as `asked`.

@@ -71,7 +71,7 @@ impl Wire {
         if self.closed.load(Ordering::Relaxed) { Err(self.link().not_set_up()) } else { Ok(()) }
     }
 
-    fn link(&self) -> &Arc<Link> {
+    pub(super) fn link(&self) -> &Arc<Link> {
         &self.tether.0
     }
 

@@ -54,12 +54,7 @@ impl<I: Instrument> Service<I> {
         let before = self.received.len();
         match pipe.poll_read(cx, &mut self.received) {
             Poll::Ready(Ok(_)) => {
-                let came = Bytes::copy_from_slice(self.received.get(before..).unwrap_or_default());
-                lock(&self.shared).log(self.clock.stamp(), Direction::Heard, &came);
-                let happenings = self.faults.hear(now.since(self.started), &came);
-                self.happen(now, happenings, false);
-                self.quiet_since = now;
-                self.hear(now, false);
+                self.came(before, now);
                 true
             }
             Poll::Ready(Err(_gone)) => {
@@ -68,6 +63,27 @@ impl<I: Instrument> Service<I> {
             }
             Poll::Pending => false,
         }
+    }
+
+    /// Hears what has come by now, of which the runtime may not know yet: who asks how things stand has written it before he asked.
+    pub(super) fn catch_up(&mut self) {
+        let now = self.clock.now();
+        self.speak_until(now);
+        let Some(pipe) = &mut self.pipe else { return };
+        let before = self.received.len();
+        // An end is met by the next read.
+        if pipe.read_now(&mut self.received).is_ok_and(|n| n > 0) {
+            self.came(before, now);
+        }
+    }
+
+    fn came(&mut self, before: usize, now: Moment) {
+        let came = Bytes::copy_from_slice(self.received.get(before..).unwrap_or_default());
+        lock(&self.shared).log(self.clock.stamp(), Direction::Heard, &came);
+        let happenings = self.faults.hear(now.since(self.started), &came);
+        self.happen(now, happenings, false);
+        self.quiet_since = now;
+        self.hear(now, false);
     }
 
     /// When silence will have made a command of what has come.

@@ -4,12 +4,15 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
-use super::{LAST_WORDS, LOOK, Service, UNREAD};
+use super::{LAST_WORDS, LOOK, Service};
 use crate::clock::Moment;
 use crate::simulate::faults::Happening;
 use crate::simulate::served::lock;
 use crate::simulate::wire::Direction;
 use crate::simulate::{Deed, Instrument, Say};
+
+/// The most pieces of what was said that are remembered for looking at what of it nobody has read.
+const SAID: usize = 4096;
 
 impl<I: Instrument> Service<I> {
     /// When there is something to say next, of its own accord or as promised.
@@ -120,14 +123,14 @@ impl<I: Instrument> Service<I> {
     }
 
     fn say(&mut self, bytes: &Bytes, asked: bool) {
-        let no_room = self.output.len() + bytes.len() > UNREAD;
+        let no_room = self.output.len().saturating_add(bytes.len()) > self.instrument.most_unread();
         if self.pipe.is_none() || self.coming_off.is_some() || no_room || bytes.is_empty() {
             return;
         }
         lock(&self.shared).log(self.clock.stamp(), Direction::Said, bytes);
         self.output.extend_from_slice(bytes);
         self.said.push_front((bytes.clone(), asked));
-        self.said.truncate(UNREAD / 16);
+        self.said.truncate(SAID);
     }
 
     /// Answers that code of the user's own had to think about.
