@@ -230,6 +230,19 @@ def test_a_recording_is_served_on_a_pseudo_terminal_until_ctrl_c(recording: Path
         assert (finished.stderr, Path(port).exists()) == ("", False)
 
 
+def test_a_program_that_was_stopped_in_the_middle_can_be_started_again(recording: Path) -> None:
+    with Child(CLI, "simulate", recording, "--pace", "0") as child:
+        port = child.line().split(" is at ")[1]
+        for _ in range(2):
+            with serial.Serial(port, timeout=10) as host:
+                host.write(b"S\r\n")
+                assert host.read_until(b"\n") == b"S S   42.00000 g\r\n"
+        while "the host has begun again" not in child.line():
+            pass
+        child.signal(signal.SIGINT)
+        child.finish(code=0)
+
+
 def test_a_transcript_is_served_over_tcp(tmp_path: Path) -> None:
     file = tmp_path / "psu.transcript"
     file.write_text('= name psu\n= framing "\\n"\n< READY\n> A\n~ 40s\n< B\n')

@@ -99,6 +99,17 @@ def test_it_begins_again_if_it_is_to() -> None:
         psu.check()
 
 
+def test_a_host_that_gave_up_and_begins_again_is_followed_and_told_of() -> None:
+    with replay(from_pairs([("A", "1"), ("B", "2")]), again=True) as psu, psu.link().sync as link:
+        assert link.query("A") == "1"
+        assert link.query("A") == "1"
+        assert link.query("B") == "2"
+        with pytest.raises(
+            ProtocolMismatch, match="once the host sent something else than <transcript> has, and began"
+        ):
+            psu.check()
+
+
 def test_a_long_answer_is_not_cut_where_the_host_reads_slowly() -> None:
     block = random.Random(1).randbytes(300_000)
     with replay(Transcript((Sent(b"DUMP"), Said(block), Said(b"!"))), pace=0) as scope, scope.link().sync as link:
