@@ -163,8 +163,8 @@ TEST = """
 def run_pytest(test: Path, *args: str) -> tuple[str, str]:
     """The last line, and all of it."""
     entries = importlib.metadata.entry_points(group="pytest11")
-    loaded = any(entry.value == "labtether.testing.plugin" for entry in entries)
-    plugin = [] if loaded else ["-p", "labtether.testing.plugin"]
+    loaded = any(entry.value == "labtether_pytest" for entry in entries)
+    plugin = [] if loaded else ["-p", "labtether_pytest"]
     command = [sys.executable, "-m", "pytest", "-q", "-rs", *plugin, "-p", "no:cacheprovider", *args, str(test)]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=test.parent)
     return ended.stdout.splitlines()[-1].split(" in ")[0], ended.stdout

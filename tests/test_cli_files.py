@@ -168,8 +168,8 @@ def test_the_test_that_is_printed_passes(recording: Path, framed: bool) -> None:
 
 def run_pytest(test: Path) -> str:
     entries = importlib.metadata.entry_points(group="pytest11")
-    loaded = any(entry.value == "labtether.testing.plugin" for entry in entries)
-    plugin = [] if loaded else ["-p", "labtether.testing.plugin"]
+    loaded = any(entry.value == "labtether_pytest" for entry in entries)
+    plugin = [] if loaded else ["-p", "labtether_pytest"]
     command = [sys.executable, "-m", "pytest", "-q", *plugin, "-p", "no:cacheprovider"]
     ended = subprocess.run([*command, str(test)], stdout=subprocess.PIPE, text=True, cwd=test.parent)
     return ended.stdout.splitlines()[-1].split(" in ")[0]

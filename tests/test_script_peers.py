@@ -16,14 +16,15 @@ Ask = Callable[[str], str]
 @contextmanager
 def with_labtether(psu: ScriptedInstrument) -> Iterator[Ask]:
     with lt.link(psu.url, framing="\n").sync as link:
-        yield link.query
+        yield lambda command: str(link.query(command))
 
 
 @contextmanager
 def with_pyserial(psu: ScriptedInstrument) -> Iterator[Ask]:
     def ask(command: str) -> str:
         port.write(command.encode() + b"\n")
-        return port.readline().decode().removesuffix("\n")
+        reply: str = port.readline().decode()
+        return reply.removesuffix("\n")
 
     with serial.serial_for_url(psu.port, timeout=5) as port:
         yield ask

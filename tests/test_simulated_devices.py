@@ -62,7 +62,7 @@ async def test_a_peeler_whose_seal_stays_says_so_as_an_error() -> None:
 
 
 async def test_a_peeler_does_not_hear_while_it_peels() -> None:
-    with device("xpeel", pace=0.02) as peeler:
+    with device("xpeel", pace=0.05) as peeler:
         async with peeler.link(drain=0) as link:
             async with link.exchange(timeout=ENOUGH) as talk:
                 assert await talk.query("*xpeel:41") == "*ack"
@@ -72,7 +72,7 @@ async def test_a_peeler_does_not_hear_while_it_peels() -> None:
             assert await link.query("*stat") == "*ready:00,00,00"
 
 
-async def test_an_incubator_carries_a_plate_and_is_busy_meanwhile() -> None:
+async def test_an_incubator_carries_a_plate_and_says_what_it_cannot_do() -> None:
     with device("cytomat", pace=0.002, plates=1) as store:
         link = store.link(error=r"^er (?P<code>[0-9A-F]{2})", busy="^er 01")
         async with Incubator.on(link) as driver:
@@ -83,10 +83,15 @@ async def test_an_incubator_carries_a_plate_and_is_busy_meanwhile() -> None:
             assert await driver.do("mv:ts 005") == 0
             with pytest.raises(RuntimeError, match="mv:st 001: be 02"):
                 await driver.do("mv:st 001")
+
+
+async def test_an_incubator_that_is_busy_says_so_until_it_is_not() -> None:
+    with device("cytomat", pace=0.2) as store:
+        async with store.link(error=r"^er (?P<code>[0-9A-F]{2})", busy="^er 01") as link:
             await link.query("ll:gp 002")
             with pytest.raises(lt.InstrumentBusy):
                 await link.query("ll:gp 001")
-            assert await driver.do("ll:gp 001") == 0, "asked again until it was no longer busy"
+            assert await Incubator(link).do("ll:gp 001") == 0, "asked again until it was not busy any more"
 
 
 async def test_an_arm_moves_and_is_parked() -> None:
@@ -125,13 +130,13 @@ async def test_an_arm_that_waits_for_a_motion_hears_no_halt_unless_it_is_made_so
 
             async def move() -> None:
                 async with driver.link.exchange(timeout=5, abort=lt.Abort("halt", reply="^0$", timeout=0.1)) as talk:
-                    await talk.query("movej 1 2113 81 218 64 70")
+                    await talk.query("movej 1 8113 81 218 64 70")
                     await talk.query("waitForEom")
 
             outcome = await cut_short(move, lambda: until_heard(arm, "waitForEom"))
             assert outcome.effect == effect
             base = (await driver.where())[0]
-            assert base < 2113 if interruptible else base == 2113
+            assert base < 8113 if interruptible else base == 8113
 
 
 async def test_a_centrifuge_spins_and_its_status_waits_for_the_rotor() -> None:
@@ -185,7 +190,7 @@ async def test_a_delidder_is_aborted_when_whoever_asked_is_cancelled() -> None:
 
 
 async def test_a_balance_says_that_more_follows_and_is_busy() -> None:
-    with device("balance", stable_after=0.05, load=1.5) as scale:
+    with device("balance", stable_after=0.5, load=1.5) as scale:
         async with scale.link(error="^E[STL]$|^[A-Z0-9]+ [L+-]$", busy="^[A-Z]+ I$") as link:
             commands = await link.query_all("I0", until="^I0 A ", parse=lambda line: line.split('"')[1])
             assert {"S", "SI", "I4", "M21"} <= set(commands)
@@ -239,21 +244,18 @@ async def test_any_device_is_on_any_wire(transport: Any) -> None:
         assert peeler.heard == ["*moveout"]
 
 
-def test_labsim_makes_them_too_and_switches_them_off() -> None:
-    labsim = Labsim()
-    try:
-        peeler, arm = labsim.device("xpeel", pace=0), labsim.device("precise_flex", name="left arm")
-        with peeler.link().sync as link:
-            assert link.query("*stat") == "*ready:00,00,00"
-        with arm.link().sync as link:
-            assert link.query("nop") == "0"
-        labsim.check()
-    finally:
-        labsim.stop()
+def test_labsim_makes_them_too(labsim: Labsim) -> None:
+    peeler, arm = labsim.device("xpeel", pace=0), labsim.device("precise_flex", name="left arm")
+    with peeler.link().sync as link:
+        assert link.query("*stat") == "*ready:00,00,00"
+    with arm.link().sync as link:
+        assert link.query("nop") == "0"
+    labsim.check()
     assert [(one.name, one.transport, one.heard) for one in labsim.instruments] == [
         ("xpeel", "pty", ["*stat"]),
         ("left arm", "tcp", ["nop"]),
     ]
+    labsim.stop()
     assert all(repr(one).endswith("1 commands heard, off>") for one in labsim.instruments)
 
 

@@ -8,57 +8,13 @@ from labtether._errors import LinkError
 from labtether._ports import Wake
 
 __all__ = ["CANCEL_TIMEOUT", "Abort", "Channel", "Checksum", "Errand", "Event", "Fault", "Framing", "Living"]
-__all__ += [
-    "More",
-    "Operation",
-    "Part",
-    "Pattern",
-    "Places",
-    "Player",
-    "Port",
-    "Recording",
-    "Script",
-    "Sender",
-    "Simulation",
-    "Stream",
-    "Supervisor",
-    "Taking",
-    "Wire",
-    "__version__",
-    "after_fork_in_child",
-    "after_fork_in_parent",
-    "alive",
-    "before_fork",
-    "block_on",
-    "census",
-    "crc_names",
-    "in_trio",
-    "is_blocking",
-    "leave_daemons",
-    "let_go",
-    "list_ports",
-    "log_wires",
-    "loop_closed",
-    "next_errand",
-    "next_log_record",
-    "no_op",
-    "panics",
-    "record",
-    "rehearse",
-    "rfc2217_link",
-    "runs_a_loop",
-    "serial_link",
-    "shut_down",
-    "simulated_devices",
-    "simulated_link",
-    "sleep",
-    "sleep_until",
-    "start",
-    "task_ended",
-    "tcp_link",
-    "usb_link",
-    "who",
-]
+__all__ += ["More", "Operation", "Part", "Pattern", "Places", "Player", "Port", "Recording", "Script", "Sender"]
+__all__ += ["Simulation", "Stream", "Supervisor", "Taking", "Wire", "__version__", "after_fork_in_child"]
+__all__ += ["after_fork_in_parent", "alive", "before_fork", "block_on", "census", "crc_names", "in_trio"]
+__all__ += ["is_blocking", "leave_daemons", "let_go", "list_ports", "log_wires", "loop_closed", "next_errand"]
+__all__ += ["next_log_record", "no_op", "panics", "record", "rehearse", "rfc2217_link", "runs_a_loop"]
+__all__ += ["serial_link", "shut_down", "simulated_devices", "simulated_link", "sleep", "sleep_until", "start"]
+__all__ += ["task_ended", "tcp_link", "usb_link", "who"]
 
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]
