@@ -177,9 +177,8 @@ class ReplayReport:
         if self.stray is not None:
             lines = self.difference()
         elif self.followed:
-            lines = [
-                f"{self.name}: {self.followed} times the host sent something else than {self.source}, and began again"
-            ]
+            often = "once" if self.followed == 1 else f"{self.followed} times"
+            lines = [f"{self.name}: {often} the host sent something else than {self.source} has, and began again"]
         else:
             lines = self._ended_early()
         if hint := self.hint:
