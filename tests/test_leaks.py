@@ -19,8 +19,8 @@ import pytest
 import trio
 
 import labtether as lt
+from labtether.testing._leaks import Holding, left_open
 from support import PtyInstrument, TcpInstrument, replies
-from support.leaks import Holding, left_open
 
 WARM_UP = 200
 """Cycles after which caches, pools and arenas have the size that they keep."""

@@ -30,8 +30,8 @@ RUN = """
 """
 
 
-def test_the_readme_has_its_five_forms() -> None:
-    program, notebook, blocking, talking, together = EXAMPLES
+def test_the_readme_has_its_six_forms() -> None:
+    program, notebook, blocking, talking, together, protocol = EXAMPLES
     assert "asyncio.run(main())" in program
     assert len([line for line in program.splitlines() if line]) <= 12
     assert "await lt.link" in notebook
@@ -39,13 +39,19 @@ def test_the_readme_has_its_five_forms() -> None:
     assert ".sync" in blocking
     assert "abort=" in talking
     assert "open_nursery" in together
+    assert "(labsim)" in protocol
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["program", "notebook", "blocking", "talking", "together"])
+@pytest.mark.parametrize("example", EXAMPLES[:5], ids=["program", "notebook", "blocking", "talking", "together"])
 def test_an_example_runs_as_written(example: str) -> None:
     finished = run_child(RUN, example)
     assert re.search(r"\b42\.0\b", finished.stdout), finished.stdout
     assert finished.stderr == ""
+
+
+def test_the_protocol_test_passes_as_written(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(EXAMPLES[5])
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_the_first_example_prints_what_it_says() -> None:

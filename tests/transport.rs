@@ -95,6 +95,18 @@ async fn read_now(pipe: &mut Pipe, n: usize) -> BytesMut {
     into
 }
 
+/// Reads once, and then what there is besides; how much that was together, and how much of it the second time.
+async fn read_with_rest(pipe: &mut Pipe) -> (usize, usize) {
+    let mut into = BytesMut::new();
+    soon(poll_fn(|cx| {
+        let first = std::task::ready!(pipe.poll_read(cx, &mut into)).unwrap();
+        let rest = pipe.read_rest(cx, &mut into).unwrap();
+        assert_eq!(into.len(), first + rest);
+        Poll::Ready((into.len(), rest))
+    }))
+    .await
+}
+
 fn failure(opened: Result<Opened, OpenError>) -> OpenError {
     opened.err().expect("it opened")
 }

@@ -100,18 +100,21 @@ class Asking(Hearing[M]):
         encoder, core = self._encoder, None
         if framing is not None or self._by_command:
             encoder, core = self._framing_of(framing, body)
-        limit, wait = check_seconds(timeout, "timeout"), check_seconds(turn, "turn")
+        limit = None if timeout is None else check_seconds(timeout, "timeout")
+        wait = None if turn is None else check_seconds(turn, "turn")
         if self._exchange is not None:
             self._not_in_own_exchange()
-        if not (
-            self._is_special
-            or abort is not None
-            or on_cancel != "leave"
-            or retries != 0
-            or idempotent
-            or retry_delay != 0.1
+        if (
+            abort is None
+            and on_cancel == "leave"
+            and retries == 0
+            and not idempotent
+            and retry_delay == 0.1
+            and self._extras.check is None
         ):
-            reply = await self._wire.query(body, raw, core, limit, wait, None)
+            # Nearly every query: the short way.
+            carried = self._more(body, None, False, False) if self._is_special else None
+            reply = await self._wire.query(body, raw, core, limit, wait, carried)
             return self._decoded(reply, encoder, parse, command)
         if on_cancel not in ("leave", "finish"):
             raise ValueError(f"on_cancel is 'leave' or 'finish', not {on_cancel!r}")
@@ -362,6 +365,6 @@ class Asking(Hearing[M]):
 
     def _more(self, body: bytes, abort: Message | Abort | None, finish: bool, idempotent: bool) -> _core.More:
         """What a question carries besides its command."""
-        match, made = self._extras.match, self._abort(abort)
+        match, made = self._extras.match, None if abort is None else self._abort(abort)
         known = None if match is None else match.id_of_command(body, self._encoder.encoding)
         return _core.More(known, self._accept, None if made is None else made[0], finish, idempotent)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from labtether._checks import check_seconds
@@ -67,6 +67,8 @@ class ById:
 
     command: IdOf
     reply: IdOf
+    _pattern: Any = field(init=False, repr=False, compare=False, default=None)
+    """That of `command`, compiled: every query looks for its id."""
 
     def __post_init__(self) -> None:
         for what in ("command", "reply"):
@@ -79,25 +81,29 @@ class ById:
                 if ends[1] <= ends[0]:
                     raise ValueError(f"the {name} is a slice of no bytes")
             elif isinstance(given, (str, bytes, re.Pattern)):
-                groups = compiled_pattern(given, f"the {name}").groups
-                if groups != 1:
-                    raise ValueError(f"the {name} is a pattern with one group, which is the id; this one has {groups}")
+                pattern = compiled_pattern(given, f"the {name}")
+                if pattern.groups != 1:
+                    raise ValueError(
+                        f"the {name} is a pattern with one group, which is the id; this one has {pattern.groups}"
+                    )
+                if what == "command":
+                    object.__setattr__(self, "_pattern", pattern)
             elif not callable(given):
                 raise TypeError(f"the {name} is a pattern, a slice or a function, not {type(given).__name__}")
 
     def id_of_command(self, body: bytes, encoding: str | None) -> bytes:
         """The id in a command. Raises ValueError if there is none."""
-        given = self.command
+        given, pattern = self.command, self._pattern
         found: Any
-        if isinstance(given, slice):
-            found = body[given]
-        elif isinstance(given, (str, bytes, re.Pattern)):
-            source = given.pattern if isinstance(given, re.Pattern) else given
-            text: Any = body.decode(encoding or "latin-1") if isinstance(source, str) else body
-            match: Any = re.search(given, text)
+        if pattern is not None:
+            text = body.decode(encoding or "latin-1") if isinstance(pattern.pattern, str) else body
+            match = pattern.search(text)
             found = None if match is None else match.group(1)
+        elif isinstance(given, slice):
+            found = body[given]
         else:
-            found = given(body if encoding is None else body.decode(encoding))
+            function: Any = given
+            found = function(body if encoding is None else body.decode(encoding))
         if isinstance(found, str):
             found = found.encode(encoding or "latin-1")
         if not isinstance(found, bytes) or not found:

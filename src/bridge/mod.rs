@@ -14,6 +14,7 @@ mod framing;
 mod inside;
 mod label;
 mod living;
+mod lull;
 mod open;
 mod operation;
 mod options;

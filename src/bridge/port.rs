@@ -19,7 +19,9 @@ use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::doorbell::Doorbell;
+use super::lull::Lull;
 use super::whose::{in_trio, running_port};
+use crate::link::feed::is_for_a_reading;
 
 /// How many waits are resumed in one go; the rest get the next turn of the loop, so that it stays responsive.
 const BATCH: usize = 256;
@@ -28,6 +30,7 @@ struct Shared {
     bell: Doorbell,
     armed: AtomicBool,
     ready: Mutex<Vec<u64>>,
+    lull: Arc<Lull>,
 }
 
 impl Shared {
@@ -35,8 +38,23 @@ impl Shared {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, key: u64) {
+    fn ring(self: &Arc<Self>, key: u64) {
         self.ready().push(key);
+        if !is_for_a_reading() {
+            self.ring_bell();
+        } else if !self.armed.load(Ordering::SeqCst) {
+            let shared = self.clone();
+            self.lull.ring(move || shared.ring_for_all());
+        }
+    }
+
+    fn ring_for_all(&self) {
+        if !self.ready().is_empty() {
+            self.ring_bell();
+        }
+    }
+
+    fn ring_bell(&self) {
         if !self.armed.swap(true, Ordering::SeqCst) {
             self.bell.ring();
         }
@@ -174,7 +192,8 @@ impl Port {
     #[pyo3(signature = (make=None))]
     fn new(make: Option<Py<PyAny>>) -> PyResult<Port> {
         let bell = Doorbell::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
-        let shared = Arc::new(Shared { bell, armed: AtomicBool::new(false), ready: Mutex::default() });
+        let shared =
+            Arc::new(Shared { bell, armed: AtomicBool::new(false), ready: Mutex::default(), lull: Arc::default() });
         Ok(Port {
             shared,
             waiting: Mutex::default(),

@@ -25,6 +25,7 @@ use crate::descriptor;
 use crate::error::{Evidence, LinkError};
 use crate::link::Link;
 use crate::link::berths::Berths;
+use crate::link::desk::turn_over;
 use crate::link::job::Closing;
 use crate::link::log::Log;
 use crate::link::opener::Place;
@@ -99,7 +100,9 @@ pub fn runtime() -> Option<&'static Runtime> {
 
 fn start() -> Result<Engine, String> {
     count_panics();
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))?;
+    let mut runtime = Builder::new_current_thread();
+    runtime.enable_all().on_thread_unpark(turn_over).on_thread_park(turn_over);
+    let runtime = runtime.build().map_err(|error| format!("no runtime: {error}"))?;
     let runtime = RUNTIME.get_or_init(|| runtime);
     let clock = Clock::real();
     let census = Census::new(&clock);

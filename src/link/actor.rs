@@ -113,6 +113,7 @@ impl Actor {
                 return Poll::Pending;
             };
             let now = self.clock.stamp();
+            let has_read = matches!(event, Event::Heard(_));
             match event {
                 Event::Asked(Some(Request::Close(why))) => return Poll::Ready(End::Closed(why)),
                 Event::Asked(None) => return Poll::Ready(End::Closed(Closing::Forgotten)),
@@ -122,7 +123,7 @@ impl Actor {
                 Event::Due => self.pace.woken(now.moment),
                 Event::Lost(error) => return Poll::Ready(End::Lost(error)),
             }
-            if let Err(error) = self.advance() {
+            if let Err(error) = self.advance(has_read.then_some(&mut *cx)) {
                 return Poll::Ready(End::Lost(error));
             }
         }
@@ -146,7 +147,7 @@ impl Actor {
         self.read_mail(now);
         self.conversation.request(Request::Do(job), now);
         loop {
-            if let Err(error) = self.advance() {
+            if let Err(error) = self.advance(None) {
                 self.failed = Some(error);
                 return;
             }
@@ -280,12 +281,17 @@ impl Actor {
         }
     }
 
-    fn advance(&mut self) -> io::Result<()> {
+    /// Does all that can be done without waiting. `has_read`: the task's turn, if what there was to read was read in it.
+    fn advance(&mut self, mut has_read: Option<&mut Context<'_>>) -> io::Result<()> {
         let now = self.clock.stamp();
         loop {
             while !self.conversation.is_to_reopen() && self.conversation.next_turn(now).is_some() {
                 // What is in the kernel by now was said before the question: it is not its answer.
-                let n = self.pipe.read_now(&mut self.conversation.input)?;
+                let input = &mut self.conversation.input;
+                let n = match &mut has_read {
+                    Some(cx) => self.pipe.read_rest(cx, input)?,
+                    None => self.pipe.read_now(input)?,
+                };
                 if n > 0 {
                     self.heard(n, now);
                 }

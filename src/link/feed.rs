@@ -2,12 +2,24 @@
 //!
 //! When full, the oldest is dropped and counted: an instrument that talks on must not stop the wire, and the newest reading is the one wanted.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::ticket::{Answer, Heard, Pending, Verdict};
 use crate::error::{Effect, LinkError};
+
+thread_local! {
+    /// Whether readers are being woken for a reading.
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether who is woken on this thread right now is woken for one of many readings. His waker may let a moment pass then, so that he is
+/// woken for several; for errors and for the end it may not.
+pub fn is_for_a_reading() -> bool {
+    READING.get()
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -43,9 +55,21 @@ impl Feed {
 
     /// Adds a message.
     pub fn push(&self, heard: Heard) {
+        wake(self.keep(heard));
+    }
+
+    /// Adds a reading of a poll that goes on: more of the same is to come.
+    pub fn push_reading(&self, heard: Heard) {
+        let state = self.keep(heard);
+        READING.set(true);
+        wake(state);
+        READING.set(false);
+    }
+
+    fn keep(&self, heard: Heard) -> MutexGuard<'_, State> {
         let mut state = self.state();
         if state.ended.is_some() {
-            return;
+            return state;
         }
         if state.items.len() >= self.capacity {
             state.items.pop_front();
@@ -55,7 +79,7 @@ impl Feed {
             }
         }
         state.items.push_back(heard);
-        wake(state);
+        state
     }
 
     /// An error that does not end it: its reader meets it behind what came before.

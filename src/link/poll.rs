@@ -49,8 +49,13 @@ impl Polls {
         beat.due = next_beat(beat.start, beat.due, beat.poll.every, now);
         let ending = match verdict {
             Ok(Answer::Message(heard, _)) => {
-                beat.poll.feed.push(heard);
-                beat.poll.count.is_some_and(|count| beat.asked >= count).then_some(None)
+                let is_last = beat.poll.count.is_some_and(|count| beat.asked >= count);
+                if is_last {
+                    beat.poll.feed.push(heard)
+                } else {
+                    beat.poll.feed.push_reading(heard)
+                }
+                is_last.then_some(None)
             }
             Ok(_) => None,
             Err(error) if beat.poll.skip_errors && !is_final(&error, comes_back) => {

@@ -65,6 +65,13 @@ pub trait Transport: Send {
     /// Asks the system itself, past any cached readiness: appends what is there now, 0 if nothing.
     fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize>;
 
+    /// The same, right after `poll_read` has given something, in the same turn of `cx`'s task: what there is besides. Cheaper where that
+    /// read has told whether there is more.
+    fn read_rest(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> io::Result<usize> {
+        let _ = cx;
+        self.read_now(into)
+    }
+
     /// Writes as much of `bytes` as is taken now, at least one byte.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 

@@ -13,9 +13,10 @@ mod extras;
 mod line;
 
 use std::fs;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -23,10 +24,11 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::termios::{QueueSelector, ioctl_tiocnxcl, tcflush};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio_serial::{SerialPort, SerialStream};
 
 use super::control::{Change, Control, ControlError, Controlled};
-use super::{Aside, Gives, Opened, Transport, read_all_now};
+use super::{Aside, Gives, MOST_NOW, Opened, Transport, read_all_now};
 use crate::descriptor::ioctl::set_break;
 use crate::descriptor::{Registered, of_serial, register};
 use crate::error::{OpenError, OpenKind};
@@ -253,6 +255,22 @@ impl Transport for Serial {
         }
         into.extend_from_slice(piece.filled());
         Poll::Ready(Ok(piece.filled().len()))
+    }
+
+    fn read_rest(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> io::Result<usize> {
+        // A terminal gives out its input in parts, so it is asked: by way of tokio, which does ask after a read that gave something, and
+        // then knows that there is nothing more. Were the task's budget used up, it would not ask.
+        let before = into.len();
+        while into.len() < before + MOST_NOW {
+            match pin!(unconstrained(poll_fn(|cx| self.poll_read(cx, into)))).poll(cx) {
+                Poll::Ready(Ok(_)) => {}
+                // It is there to stay, and met again by the next read.
+                Poll::Ready(Err(_)) if into.len() > before => break,
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        Ok(into.len() - before)
     }
 
     fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize> {

@@ -47,6 +47,8 @@ struct Tcp {
     _registered: Registered,
     stream: TcpStream,
     scratch: Box<[u8]>,
+    /// The last read has taken all that there was.
+    drained: bool,
     /// We have said that nothing more comes from us.
     ended: bool,
 }
@@ -107,7 +109,13 @@ async fn connect(address: SocketAddr, settings: &TcpSettings) -> io::Result<TcpS
 
 impl Tcp {
     fn new(stream: TcpStream, registered: Registered) -> Tcp {
-        Tcp { _registered: registered, stream, scratch: vec![0; SCRATCH].into_boxed_slice(), ended: false }
+        Tcp {
+            _registered: registered,
+            stream,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            drained: false,
+            ended: false,
+        }
     }
 }
 
@@ -149,7 +157,13 @@ impl Transport for Tcp {
             return Poll::Ready(Err(closed()));
         }
         into.extend_from_slice(piece.filled());
-        Poll::Ready(Ok(piece.filled().len()))
+        let n = piece.filled().len();
+        self.drained = n < SCRATCH;
+        Poll::Ready(Ok(n))
+    }
+
+    fn read_rest(&mut self, _cx: &mut Context<'_>, into: &mut BytesMut) -> io::Result<usize> {
+        if self.drained { Ok(0) } else { self.read_now(into) }
     }
 
     fn read_now(&mut self, into: &mut BytesMut) -> io::Result<usize> {

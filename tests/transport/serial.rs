@@ -17,7 +17,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use tokio::runtime::Handle;
 
 use crate::control::aside;
-use crate::{Pipe, failure, fill, is_quiet, read, read_exactly, read_now, soon, write};
+use crate::{Pipe, failure, fill, is_quiet, read, read_exactly, read_now, read_with_rest, soon, write};
 
 fn serial(path: &str, settings: &SerialSettings) -> Result<Opened, OpenError> {
     open_serial(path, settings, &Handle::current(), aside())
@@ -90,6 +90,18 @@ async fn a_direct_read_sees_what_has_come_and_takes_all_of_it() {
     assert!(is_quiet(&mut host));
     write(&mut host, b"S\r\n").await;
     assert_eq!(read_now(&mut instrument, 3).await, "S\r\n");
+}
+
+#[tokio::test]
+async fn behind_a_read_that_gave_something_the_rest_is_all_that_there_is() {
+    let (mut instrument, _, mut host) = wire();
+    write(&mut instrument, &[b'x'; 10_000]).await;
+    let (total, rest) = read_with_rest(&mut host).await;
+    assert_eq!((total, is_quiet(&mut host)), (10_000, true));
+    assert!(rest > 4096, "{rest}");
+    // Tokio is told of what comes after that all the same.
+    write(&mut instrument, b"12.5 g\r\n").await;
+    assert_eq!(read_exactly(&mut host, 8).await, b"12.5 g\r\n");
 }
 
 #[tokio::test]
