@@ -1,6 +1,7 @@
 """Every test runs on asyncio, uvloop and trio if it is `async def`, and fails if it leaves anything open behind it."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ import pytest
 
 import labtether as lt
 import labtether.testing
-from support.leaks import Holding, left_open
+from labtether.testing._leaks import Holding, left_open
 from support.logs import Told
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background deaf to Ctrl-C, and so would be every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+PATIENCE = float(os.environ.get("LABTETHER_LEAK_PATIENCE", "2.0"))
+"""Seconds that an ending under way may take after its test."""
 
 BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "asyncio": ("asyncio", {"use_uvloop": False}),
@@ -75,7 +79,7 @@ def nothing_left_open(request: pytest.FixtureRequest, engine: None) -> Iterator[
     before, panics = Holding.now(), labtether.testing.panics()
     yield
     new_panics = labtether.testing.panics() - panics
-    if not request.node.get_closest_marker("leaves_open") and (more := left_open(before)):
+    if not request.node.get_closest_marker("leaves_open") and (more := left_open(before, PATIENCE)):
         pytest.fail("left open:\n  " + "\n  ".join(more), pytrace=False)
     if new_panics and not request.node.get_closest_marker("expects_panic"):
         pytest.fail(f"{new_panics} Rust panics", pytrace=False)

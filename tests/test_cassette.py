@@ -1,9 +1,6 @@
 """Cassettes: recorded from a live instrument once, and played back from then on; and the option that chooses."""
 
-import importlib.metadata
 import random
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import labtether as lt
 from labtether.testing import CassetteOff, ProtocolMismatch, cassette, read_recording
 from labtether.testing._cassette import cassette_file
 from support import PtyInstrument, TcpInstrument, replies
+from support.runs import run_pytest
 
 ANSWERS = {b"*IDN?": b"ACME,PSU,1.0\n", b"DUMP": bytes(range(256)).replace(b"\n", b"") + b"\n"}
 
@@ -158,16 +156,6 @@ TEST = """
             link.query("*IDN?")
             assert link.query("DUMP") == "nothing"
 """
-
-
-def run_pytest(test: Path, *args: str) -> tuple[str, str]:
-    """The last line, and all of it."""
-    entries = importlib.metadata.entry_points(group="pytest11")
-    loaded = any(entry.value == "labtether_pytest" for entry in entries)
-    plugin = [] if loaded else ["-p", "labtether_pytest"]
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", *plugin, "-p", "no:cacheprovider", *args, str(test)]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=test.parent)
-    return ended.stdout.splitlines()[-1].split(" in ")[0], ended.stdout
 
 
 def test_a_run_chooses_what_instruments_are_used(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The commands that read and write conversations, as a shell sees them: record, transcript, simulate."""
 
-import importlib.metadata
 import os
 import re
 import select
@@ -17,6 +16,7 @@ import serial
 import labtether as lt
 from labtether.testing import parse_transcript, read_recording
 from support import Child, Finished, PtyInstrument, replies, run_child
+from support.runs import run_pytest
 
 CLI = "import runpy; runpy.run_module('labtether', run_name='__main__', alter_sys=True)"
 COMMAND = [sys.executable, "-W", "error", "-m", "labtether"]
@@ -161,18 +161,9 @@ def test_the_test_that_is_printed_passes(recording: Path, framed: bool) -> None:
     test = recording.with_name("test_scale.py")
     test.write_text(shown)
     assert ("assert link.query('I4') == 'I4 A \"B021002593\"'" in shown) == framed
-    assert run_pytest(test) == "1 passed"
+    assert run_pytest(test)[0] == "1 passed"
     test.write_text(re.sub("(link.query|link.write)(.*)I4", r"\1\2I5", shown))
-    assert run_pytest(test) == "1 failed"
-
-
-def run_pytest(test: Path) -> str:
-    entries = importlib.metadata.entry_points(group="pytest11")
-    loaded = any(entry.value == "labtether_pytest" for entry in entries)
-    plugin = [] if loaded else ["-p", "labtether_pytest"]
-    command = [sys.executable, "-m", "pytest", "-q", *plugin, "-p", "no:cacheprovider"]
-    ended = subprocess.run([*command, str(test)], stdout=subprocess.PIPE, text=True, cwd=test.parent)
-    return ended.stdout.splitlines()[-1].split(" in ")[0]
+    assert run_pytest(test)[0] == "1 failed"
 
 
 def test_what_a_file_cannot_tell_is_said_on_stderr(tmp_path: Path) -> None:
@@ -228,6 +219,19 @@ def test_a_recording_is_served_on_a_pseudo_terminal_until_ctrl_c(recording: Path
         child.signal(signal.SIGINT)
         finished = child.finish(code=0)
         assert (finished.stderr, Path(port).exists()) == ("", False)
+
+
+def test_a_program_that_was_stopped_in_the_middle_can_be_started_again(recording: Path) -> None:
+    with Child(CLI, "simulate", recording, "--pace", "0") as child:
+        port = child.line().split(" is at ")[1]
+        for _ in range(2):
+            with serial.Serial(port, timeout=10) as host:
+                host.write(b"S\r\n")
+                assert host.read_until(b"\n") == b"S S   42.00000 g\r\n"
+        while "the host has begun again" not in child.line():
+            pass
+        child.signal(signal.SIGINT)
+        child.finish(code=0)
 
 
 def test_a_transcript_is_served_over_tcp(tmp_path: Path) -> None:

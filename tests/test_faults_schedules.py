@@ -19,16 +19,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import labtether as lt
 from labtether.testing import script
-from labtether.testing.faults import ALL, Duplicate, Echo, Fault, Refuse, rehearse
+from labtether.testing.faults import ALL, Duplicate, Echo, Fault, Fragment, Garble, Refuse, rehearse
 from labtether.testing.strategies import schedules
 
 AT_ONCE = 100
 QUESTIONS = 6
 ENOUGH = 2
 """So many failures, and the rest of the questions is not asked."""
-LONGEST = 0.004
-"""Seconds: no four faults make a reply later than the link waits, for it and then for what it is owed."""
-WAITING = {"timeout": 0.25, "drain": 0.5, "settle": 0.005}
+LONGEST = 0.02
+"""Seconds: four faults make many replies too late, but none later than the link waits for what it is owed."""
+WAITING = {"timeout": 0.05, "drain": 0.7, "settle": 0.005}
 
 FRAMING = lt.Lines("\n", checksum=lt.Crc("CRC-32/ISO-HDLC", encode="hex"))
 BY_ID = lt.ById(command=r"^(\d+)\?$", reply=r"^(\d+)$")
@@ -93,10 +93,13 @@ def choose(count: int, transport: str, *, ids: bool) -> list[list[Fault]]:
 # -- Conversations -----------------------------------------------------------------------------------------------------
 
 
-async def converse(schedule: list[Fault], name: str, transport: str, *, ids: bool) -> Tally:
-    """One conversation under these faults."""
+async def converse(
+    schedule: list[Fault], name: str, transport: str, *, ids: bool, timeout: float = WAITING["timeout"]
+) -> Tally:
+    """One conversation under these faults. timeout: seconds for each reply."""
     tally = Tally()
-    options: dict[str, Any] = {"echo": any(isinstance(fault, Echo) for fault in schedule), **WAITING}
+    options: dict[str, Any] = {"echo": any(isinstance(fault, Echo) for fault in schedule)}
+    options |= WAITING | {"timeout": timeout}
     if ids:
         options |= {"match": BY_ID, "reconnect": COMING_BACK}
     with script(name, FRAMING, transport=transport, faults=schedule) as psu:
@@ -106,6 +109,7 @@ async def converse(schedule: list[Fault], name: str, transport: str, *, ids: boo
         try:
             await ask(link, tally, ids=ids)
         finally:
+            tally.endings["late"] = sum(event.note.startswith("late") for event in link.trace())
             await link.stop()
     return tally
 
@@ -182,6 +186,7 @@ def test_under_a_thousand_schedules_no_question_is_given_the_reply_to_another(
     endings = sum((tally.endings for tally in tallies), Counter())
     assert endings["reply"] > 3 * count, endings
     assert min(endings["LinkTimeout"], endings["LinkLost"], endings["FrameError"]) > count / 50, endings
+    assert ids or endings["late"] > count / 50, endings
 
 
 # -- What cannot be told -----------------------------------------------------------------------------------------------
@@ -190,13 +195,28 @@ def test_under_a_thousand_schedules_no_question_is_given_the_reply_to_another(
 @pytest.mark.parametrize("ids", [False, True], ids=["in order", "by id"])
 def test_a_repetition_that_comes_while_the_next_reply_is_waited_for_is_told_by_its_id_alone(ids: bool) -> None:
     # The first reply comes again, and what is said then waits behind it.
-    tally = anyio.run(lambda: converse([Duplicate(gap=0.05, only=[1])], "psu", "memory", ids=ids))
-    assert tally.endings == {"reply": QUESTIONS}
+    tally = anyio.run(lambda: converse([Duplicate(gap=0.05, only=[1])], "psu", "memory", ids=ids, timeout=10))
+    assert tally.endings["reply"] == QUESTIONS
     assert tally.wrong == ([] if ids else [("1", "0")])
 
 
 def test_a_repetition_that_has_come_before_the_next_question_is_not_its_reply() -> None:
     schedule: list[Fault] = [Duplicate(times=3)]
     assert can_be_told(schedule)
-    tally = anyio.run(lambda: converse(schedule, "psu", "memory", ids=False))
-    assert (tally.endings, tally.wrong) == ({"reply": QUESTIONS}, [])
+    tally = anyio.run(lambda: converse(schedule, "psu", "memory", ids=False, timeout=10))
+    assert (tally.endings["reply"], tally.wrong) == (QUESTIONS, [])
+
+
+def test_what_is_left_of_a_garbled_reply_is_not_the_next_one() -> None:
+    # A byte becomes a line feed, so that one reply is two; the second half comes later.
+    frame = FRAMING.core.encode(b"0")
+    seed, place = next(
+        (seed, garbled.index(b"\n"))
+        for seed in range(100_000)
+        for _, garbled in rehearse([Garble(seed=seed)], [(0.0, "<", frame)])
+        if isinstance(garbled, bytes) and b"\n" in garbled[:-1]
+    )
+    schedule = [Garble(seed=seed, only=[1]), Fragment([place + 1], gap=0.02)]
+    tally = anyio.run(lambda: converse(schedule, "psu", "memory", ids=False, timeout=10))
+    assert tally.endings["FrameError"] == 1
+    assert (tally.endings["reply"], tally.wrong) == (QUESTIONS - 1, [])

@@ -19,9 +19,11 @@ import pytest
 import trio
 
 import labtether as lt
+from labtether.testing._leaks import Holding, left_open
 from support import PtyInstrument, TcpInstrument, replies
-from support.leaks import Holding, left_open
 
+SETTLE = 0.001
+"""Before the first question: these instruments are quiet, and the links many."""
 WARM_UP = 200
 """Cycles after which caches, pools and arenas have the size that they keep."""
 
@@ -68,7 +70,7 @@ def balance() -> Iterator[PtyInstrument]:
 
 
 async def test_a_thousand_cycles_of_one_link(instrument: PtyInstrument | TcpInstrument) -> None:
-    link = lt.link(instrument.url)
+    link = lt.link(instrument.url, settle=SETTLE)
 
     async def cycles(count: int) -> None:
         for _ in range(count):
@@ -83,7 +85,7 @@ async def test_a_thousand_cycles_of_one_link(instrument: PtyInstrument | TcpInst
 async def test_a_thousand_links_one_after_the_other(instrument: PtyInstrument | TcpInstrument) -> None:
     async def cycles(count: int) -> None:
         for _ in range(count):
-            async with lt.link(instrument.url) as link:
+            async with lt.link(instrument.url, settle=SETTLE) as link:
                 assert await link.query("ID") == "me"
 
     await cycles(WARM_UP)
@@ -94,7 +96,7 @@ async def test_a_thousand_links_one_after_the_other(instrument: PtyInstrument | 
 def test_a_thousand_links_without_a_loop(instrument: PtyInstrument | TcpInstrument) -> None:
     def cycles(count: int) -> None:
         for _ in range(count):
-            with lt.link(instrument.url).sync as link:
+            with lt.link(instrument.url, settle=SETTLE).sync as link:
                 assert link.query("ID") == "me"
 
     cycles(WARM_UP)
@@ -107,7 +109,7 @@ async def test_a_thousand_losses() -> None:
 
         async def cycles(count: int) -> None:
             for _ in range(count):
-                link = await lt.link(instrument.url).setup()
+                link = await lt.link(instrument.url, settle=SETTLE).setup()
                 instrument.reset()
                 with pytest.raises(lt.LinkLost):
                     await link.query("S")
@@ -193,7 +195,7 @@ async def test_a_thousand_ports_that_another_program_has(balance: PtyInstrument)
 async def test_a_thousand_cancelled_setups(instrument: PtyInstrument | TcpInstrument) -> None:
     async def cycles(count: int) -> None:
         for number in range(count):
-            link = lt.link(instrument.url)
+            link = lt.link(instrument.url, settle=SETTLE)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(link.setup)
                 await anyio.lowlevel.checkpoint()
@@ -204,7 +206,7 @@ async def test_a_thousand_cancelled_setups(instrument: PtyInstrument | TcpInstru
     await cycles(WARM_UP)
     with Flat():
         await cycles(1000)
-    async with lt.link(instrument.url) as link:
+    async with lt.link(instrument.url, settle=SETTLE) as link:
         assert await link.query("ID") == "me"
 
 
@@ -266,7 +268,7 @@ def here() -> str:
 
 def test_runs_that_end_mid_query_and_forget_to_close(run: Run, instrument: PtyInstrument | TcpInstrument) -> None:
     async def main() -> None:
-        link = await lt.link(instrument.url, timeout=60.0).setup()
+        link = await lt.link(instrument.url, timeout=60.0, settle=SETTLE).setup()
         assert await link.query("ID") == "me"
         if run is run_trio:
             async with trio.open_nursery() as nursery:

@@ -10,11 +10,11 @@ import pytest
 
 import labtether as lt
 from support import PtyInstrument, TcpInstrument
-from test_leaks import WARM_UP, Flat, Run, balance, here, instrument, repeat, run  # noqa: F401  fixtures among them
+from test_leaks import SETTLE, WARM_UP, Flat, Run, balance, here, instrument, repeat, run  # noqa: F401  fixtures among them
 
 
 def test_runs_that_leave_the_link_to_the_next(run: Run, instrument: PtyInstrument | TcpInstrument) -> None:
-    link = lt.link(instrument.url)
+    link = lt.link(instrument.url, settle=SETTLE)
     link.sync.setup()
 
     async def main() -> None:
@@ -28,7 +28,7 @@ def test_runs_that_leave_the_link_to_the_next(run: Run, instrument: PtyInstrumen
 
 def test_runs_that_leave_iterators_and_exchanges_open(run: Run, instrument: PtyInstrument | TcpInstrument) -> None:
     async def main() -> None:
-        link = await lt.link(instrument.url, timeout=60.0).setup()
+        link = await lt.link(instrument.url, timeout=60.0, settle=SETTLE).setup()
         messages = await link.messages().__aenter__()
         poll = await link.poll("ID", every=60.0).__aenter__()
         assert (await anext(poll)).value == "me"
@@ -43,7 +43,7 @@ def test_runs_that_leave_iterators_and_exchanges_open(run: Run, instrument: PtyI
 
 def test_threads_that_end_and_forget_to_close(instrument: PtyInstrument | TcpInstrument) -> None:
     def use() -> None:
-        link = lt.link(instrument.url)
+        link = lt.link(instrument.url, settle=SETTLE)
         link.sync.setup()
         assert link.sync.query("ID") == "me"
 
@@ -67,7 +67,7 @@ async def test_a_forgotten_link_says_where_it_was_set_up_and_frees_its_port(
             del link
         assert here() in str(caught[0].message)
         assert len(caught) == 1
-        async with lt.link(instrument.url) as following:
+        async with lt.link(instrument.url, settle=SETTLE) as following:
             assert await following.query("ID") == "me"
 
 
@@ -79,7 +79,7 @@ def test_a_forgotten_link_without_a_loop_frees_its_port_at_once(instrument: PtyI
         with pytest.warns(ResourceWarning, match=r"scale .*never stopped") as caught:
             del link
         assert here() in str(caught[0].message)
-        with lt.link(instrument.url).sync as following:
+        with lt.link(instrument.url, settle=SETTLE).sync as following:
             assert following.query("ID") == "me"
 
 

@@ -305,3 +305,14 @@ def test_the_fixtures_are_listed_with_what_they_are(outside: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["instrument -- *"])
     result = run(outside, "", "--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.everywhere(*faults): run once under each fault*"])
+
+
+def test_the_first_link_of_a_process_is_no_leak(outside: pytest.Pytester) -> None:
+    text = """
+        import labtether as lt
+
+        def test_plain():
+            with lt.link("sim://balance").sync as scale:
+                scale.query("SI")
+    """
+    run(outside, text).assert_outcomes(passed=1)

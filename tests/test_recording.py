@@ -278,6 +278,7 @@ EVENTS = b"""
 {"t":0.71,"dir":"<","txt":"23\\r\\n"}
 {"t":0.72,"dir":"!","txt":"","dropped":3}
 {"t":3.72,"dir":">","txt":"OFF"}
+{"t":4.22,"dir":">","txt":"!"}
 """
 
 
@@ -296,7 +297,7 @@ def test_a_recording_becomes_a_transcript_of_messages() -> None:
         Said(b"23\r\n"),
         Comment(""),
         Pause(3.01),
-        Sent(b"OFF"),
+        Sent(b"OFF!"),
     )
     assert (transcript.sent_end, transcript.said_end, transcript.name) == (b"\n", b"\r\n", "psu")
     assert parse_transcript(str(transcript)) == transcript

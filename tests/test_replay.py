@@ -93,10 +93,26 @@ def test_pauses_can_be_left_out_or_drawn_out() -> None:
         assert said - sent >= 0.05
 
 
+def test_the_time_a_host_takes_is_its_own() -> None:
+    talk = (Sent(b"A"), Pause(600.0), Sent(b"B"), Said(b"b"))
+    with replay(Transcript(talk)) as psu, psu.link().sync as link:
+        link.write(b"AB")
+        assert link.read(1) == b"b"
+
+
 def test_it_begins_again_if_it_is_to() -> None:
     with replay(from_pairs([("A", "1"), ("B", "2")]), again=True) as psu, psu.link().sync as link:
         assert [link.query(command) for command in "ABABA"] == ["1", "2", "1", "2", "1"]
         psu.check()
+
+
+def test_a_host_that_gave_up_and_begins_again_is_followed_and_told_of() -> None:
+    with replay(from_pairs([("A", "1"), ("B", "2")]), again=True) as psu, psu.link().sync as link:
+        assert link.query("A") == "1"
+        assert link.query("A") == "1"
+        assert link.query("B") == "2"
+        with pytest.raises(ProtocolMismatch, match="once the host sent something else than <tr"):
+            psu.check()
 
 
 def test_a_long_answer_is_not_cut_where_the_host_reads_slowly() -> None:

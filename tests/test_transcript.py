@@ -99,6 +99,12 @@ def test_with_a_framing_the_end_is_added_but_where_it_is_not() -> None:
     assert steps == (Sent(b"S\r"), Sent(b"\x1b"), Sent(b"a backslash \\\r"), Said(b"\r\n"), Said(b"S S\r\n"))
 
 
+def test_bytes_are_written_so_that_nobody_takes_them_for_others() -> None:
+    """A NUL before a digit would look like a number in octal, a blank at an end like nothing at all."""
+    written = str(Transcript((Sent(b"\x001\x00a\x7f\\ "), Said(b" x"))))
+    assert written == "> \\x001\\0a\\x7f\\\\\\x20\n< \\x20x\n"
+
+
 @pytest.mark.parametrize(
     ("span", "seconds"),
     [("300ms", 0.3), ("2s", 2.0), ("1.5 s", 1.5), ("1m", 60.0), ("2 min", 120.0), ("50us", 5e-5), (".5s", 0.5)],

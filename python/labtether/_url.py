@@ -31,7 +31,7 @@ def _simulated(
         # Of one that a test has made in memory, only the test knows.
         framing = models()[instrument].framing() if instrument in models() else "\r\n"
     shown = instrument if name is None else name
-    url = f"sim://{quote(instrument)}"
+    url = f"sim://{quote(instrument, safe='')}"
     if asked:
         url += f"?{urlencode(asked)}"
     lines, common = common_options(framing, timeout, shown, url, options)  # type: ignore[arg-type]

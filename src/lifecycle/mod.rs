@@ -25,7 +25,6 @@ use crate::descriptor;
 use crate::error::{Evidence, LinkError};
 use crate::link::Link;
 use crate::link::berths::Berths;
-use crate::link::desk::turn_over;
 use crate::link::job::Closing;
 use crate::link::log::Log;
 use crate::link::opener::Place;
@@ -101,17 +100,12 @@ pub fn runtime() -> Option<&'static Runtime> {
 fn start() -> Result<Engine, String> {
     count_panics();
     let clock = Clock::common();
-    let mut runtime = Builder::new_current_thread();
-    // In this order: while the runtime waits for its turn it is not at work.
-    runtime.enable_all().on_thread_unpark(|| {
-        clock.awake();
-        turn_over();
-    });
-    runtime.on_thread_park(|| {
-        turn_over();
-        clock.about_to_sleep();
-    });
-    let runtime = runtime.build().map_err(|error| format!("no runtime: {error}"))?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_unpark(|| clock.awake())
+        .on_thread_park(|| clock.about_to_sleep())
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))?;
     let runtime = RUNTIME.get_or_init(|| runtime);
     let census = Census::new(clock);
     let rules = Rules { deadline: Moment::NEVER, grace: Duration::from_millis(200), stays: false, together: false };

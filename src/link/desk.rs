@@ -1,12 +1,9 @@
 //! Where the actor sits: its task while it is awake, and whoever asks while it sleeps. No I/O of its own.
 //!
 //! Waking a thread to write what this one could write costs more than all the rest of a query, so who finds the actor asleep does it
-//! in its place: under the same lock, by the same code. Who finds it awake leaves a letter. So does who asks again, elsewhere, while the
-//! runtime's thread has been at work ever since: with so much to ask, his own thread is what everybody waits for.
+//! in its place: under the same lock, by the same code. Who finds it awake leaves a letter.
 
-use std::cell::Cell;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Poll;
 
@@ -14,26 +11,6 @@ use super::actor::{Actor, End};
 use super::job::Job;
 use crate::clock::Stamp;
 use crate::transport::Transport;
-
-/// How often the runtime's thread has woken and gone to sleep: odd while it is at work. A hint: whoever is wrong about it does the other
-/// thing, which is right as well.
-static TURNS: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    /// What that was when this thread asked last.
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Called by the runtime's thread when it has woken, and before it goes to sleep.
-pub fn turn_over() {
-    TURNS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Whether the runtime's thread has been at work since this one asked last.
-fn has_been_awake() -> bool {
-    let now = TURNS.load(Ordering::Relaxed);
-    ASKED.replace(now) == now && now % 2 == 1
-}
 
 /// See the module. Empty before the session is open and after it.
 #[derive(Default)]
@@ -64,12 +41,8 @@ impl Desk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what `job` asks, as far as that can be done at once, if the actor is asleep and this is the place to do it; else gives it back.
-    /// Never waits.
+    /// Does what `job` asks, as far as that can be done at once, if the actor is asleep; else gives it back. Never waits.
     pub fn ask(&self, job: Job) -> Option<Job> {
-        if has_been_awake() {
-            return Some(job);
-        }
         let mut seat = match self.0.try_lock() {
             Ok(seat) => seat,
             Err(TryLockError::Poisoned(seat)) => seat.into_inner(),

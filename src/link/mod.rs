@@ -244,11 +244,10 @@ impl Link {
 
     /// The session that can be asked, or why there is none.
     fn open_session(&self, command: Option<&Bytes>, now: Moment) -> Result<Arc<Session>, LinkError> {
-        let about = || self.about(command.cloned());
+        let mut about = self.about(command.cloned());
         let why = match &*self.phase() {
             Phase::Open(session) | Phase::Reconnecting(session) => return Ok(session.clone()),
             Phase::Lost { cause, .. } => {
-                let mut about = about();
                 about.tail = self.trace.tail(now);
                 about.elapsed = Some(Duration::ZERO);
                 return Err(LinkError::Lost { about, cause: cause.clone() });
@@ -257,7 +256,7 @@ impl Link {
             Phase::Opening(_) => "it is still being set up",
             Phase::Closing(_) => "it is being stopped",
         };
-        Err(LinkError::Closed { about: about(), why: why.to_owned() })
+        Err(LinkError::Closed { about, why: why.to_owned() })
     }
 
     /// Asks for something; the ticket is the wait.

@@ -42,6 +42,8 @@ pub struct Progress {
     pub within: usize,
     /// What came instead of the expected, from its first wrong byte on; the first few thousand bytes.
     pub stray: Option<Vec<u8>>,
+    /// How often it had heard something else, and begins again with the host.
+    pub followed: u64,
 }
 
 /// See the module. A clone is another handle on the same player.
@@ -58,6 +60,8 @@ struct State {
     /// What it says first has been said.
     begun: bool,
     progress: Progress,
+    /// How many bytes of the first command a host that is lost has sent last.
+    repeated: usize,
     uptime: Duration,
     /// When the last thing it has said is due.
     due: Duration,
@@ -70,7 +74,8 @@ impl Player {
         let is_empty = |cue: &Cue| matches!(cue, Cue::Hears(bytes) if bytes.is_empty());
         let cues = cues.into_iter().filter(|cue| !is_empty(cue)).collect();
         let (progress, uptime, due) = (Progress::default(), Duration::ZERO, Duration::ZERO);
-        Player(Arc::new(Mutex::new(State { cues, again, sees_hosts, begun: false, progress, uptime, due })))
+        let (begun, repeated) = (false, 0);
+        Player(Arc::new(Mutex::new(State { cues, again, sees_hosts, begun, progress, repeated, uptime, due })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,7 +95,9 @@ impl State {
     }
 
     fn begin_again(&mut self) -> Vec<Say> {
-        self.progress = Progress::default();
+        let followed = self.progress.followed + u64::from(self.progress.stray.is_some());
+        self.progress = Progress { followed, ..Progress::default() };
+        self.repeated = 0;
         self.begin()
     }
 
@@ -100,7 +107,7 @@ impl State {
             if stray.len() < STRAY {
                 stray.push(byte);
             }
-            return Vec::new();
+            return self.follow(byte);
         }
         match self.cues.get(progress.cue) {
             Some(Cue::Hears(expected)) if expected.get(progress.within) == Some(&byte) => {
@@ -115,9 +122,32 @@ impl State {
             }
             _ => {
                 progress.stray = Some(vec![byte]);
-                Vec::new()
+                self.follow(byte)
             }
         }
+    }
+
+    /// A host that gave up in the middle and begins again is followed, where there is a beginning again: when it has sent the first
+    /// command.
+    fn follow(&mut self, byte: u8) -> Vec<Say> {
+        let first = self.cues.iter().enumerate().find_map(|(cue, it)| match it {
+            Cue::Hears(bytes) => Some((cue, bytes.clone())),
+            Cue::Says { .. } => None,
+        });
+        let Some((cue, first)) = first.filter(|_| self.again) else { return Vec::new() };
+        if first.get(self.repeated) != Some(&byte) {
+            self.repeated = 0;
+        }
+        if first.get(self.repeated) == Some(&byte) {
+            self.repeated += 1;
+        }
+        if self.repeated < first.len() {
+            return Vec::new();
+        }
+        self.repeated = 0;
+        let heard = u64::try_from(first.len()).unwrap_or(u64::MAX);
+        self.progress = Progress { heard, cue: cue + 1, within: 0, stray: None, followed: self.progress.followed + 1 };
+        self.speak()
     }
 
     /// All that is said before something has to be heard.
@@ -230,7 +260,7 @@ mod tests {
         assert_eq!(at(&mut player, 1, "*IDN?"), []);
         assert_eq!(at(&mut player, 2, "\nS"), [said(20, "AC"), said(25, "ME\n")]);
         assert_eq!(at(&mut player, 3, "\n"), []);
-        assert_eq!(player.progress(), Progress { heard: 8, cue: 4, within: 0, stray: None });
+        assert_eq!(player.progress(), Progress { heard: 8, cue: 4, within: 0, stray: None, followed: 0 });
     }
 
     #[test]
@@ -244,12 +274,12 @@ mod tests {
         let mut player = Player::new([hears("VOLT 1\n"), says(0, "OK\n")], false, true);
         assert_eq!(at(&mut player, 0, "VOLT 2\nVOLT 1\n"), []);
         let stray = Some(b"2\nVOLT 1\n".to_vec());
-        assert_eq!(player.progress(), Progress { heard: 5, cue: 0, within: 5, stray });
+        assert_eq!(player.progress(), Progress { heard: 5, cue: 0, within: 5, stray, followed: 0 });
         at(&mut player, 0, &"x".repeat(10_000));
         assert_eq!(player.progress().stray.map(|stray| stray.len()), Some(STRAY));
         let mut ended = Player::new([hears("A")], false, true);
         at(&mut ended, 0, "AB");
-        assert_eq!(ended.progress(), Progress { heard: 1, cue: 1, within: 0, stray: Some(b"B".to_vec()) });
+        assert_eq!(ended.progress(), Progress { heard: 1, cue: 1, within: 0, stray: Some(b"B".to_vec()), followed: 0 });
     }
 
     #[test]
@@ -272,7 +302,7 @@ mod tests {
         assert_eq!(again.greet(), [said(10, "READY\n")]);
         assert_eq!(at(&mut again, 20, "AX"), []);
         assert_eq!(again.greet(), [said(10, "READY\n")]);
-        assert_eq!(again.progress(), Progress { cue: 1, ..Progress::default() });
+        assert_eq!(again.progress(), Progress { cue: 1, followed: 1, ..Progress::default() });
     }
 
     #[test]
@@ -283,6 +313,21 @@ mod tests {
         let mut nothing = Player::new([says(0, "for ever")], true, false);
         assert_eq!(nothing.wake(Duration::ZERO), [said(0, "for ever")]);
         assert_eq!(Player::new([], true, true).hear(b"A"), []);
+    }
+
+    #[test]
+    fn a_host_that_gave_up_and_begins_again_is_followed_where_there_is_a_beginning_again() {
+        let cues = [says(0, "!"), hears("ID\n"), says(1, "psu"), hears("V\n"), says(1, "2"), hears("OFF\n")];
+        let mut player = Player::new(cues.clone(), true, true);
+        player.greet();
+        assert_eq!(at(&mut player, 0, "ID\nV"), [said(1, "psu")]);
+        assert_eq!(at(&mut player, 10, "IDLE\nII"), []);
+        let lost = Progress { heard: 4, cue: 3, within: 1, stray: Some(b"IDLE\nII".to_vec()), followed: 0 };
+        assert_eq!(player.progress(), lost);
+        assert_eq!(at(&mut player, 20, "D\nV\n"), [said(1, "psu"), said(1, "2")]);
+        assert_eq!(player.progress(), Progress { heard: 5, cue: 5, within: 0, stray: None, followed: 1 });
+        let mut strict = Player::new(cues, false, true);
+        assert_eq!(at(&mut strict, 0, "IDLE\nID\n"), [said(0, "!")]);
     }
 
     proptest! {

@@ -70,7 +70,7 @@ def _conversation(instrument: SimulatedInstrument) -> Iterator[str]:
     from labtether.testing import ReplayedInstrument
 
     last: TraceEvent | None = None
-    began, silent = 0.0, False
+    began, silent, followed = 0.0, False, 0
     while True:
         events = instrument.wire
         new = events if last is None else events[_after(events, last) :]
@@ -83,7 +83,9 @@ def _conversation(instrument: SimulatedInstrument) -> Iterator[str]:
             report = instrument.report()
             if report.stray is not None and not silent:
                 yield from (f"{'':10} ! {line}" for line in report.difference())
-            silent = report.stray is not None
+            if report.followed > followed:
+                yield f"{'':10} ! the host has begun again, and is followed"
+            silent, followed = report.stray is not None, report.followed
         time.sleep(LOOK)
 
 

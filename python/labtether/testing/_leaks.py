@@ -92,8 +92,9 @@ def _listed(folder: str) -> list[str]:
 
 
 def alive() -> dict[int, str]:
-    """labtether's own: each task, thread, link and scope in the lifecycle, by number, with its name."""
-    return {number: f"{kind} {name}" for number, _scope, kind, name, _age in _core.census()}
+    """labtether's own: each task, thread, link and scope in the lifecycle, by number, with its name. Not the lifecycle
+    itself, which begins with the first of them and stays."""
+    return {number: f"{kind} {name}" for number, scope, kind, name, _age in _core.census() if scope is not None}
 
 
 def left_open(before: Holding, patience: float = 2.0, but: Sequence[str] = ()) -> list[str]:

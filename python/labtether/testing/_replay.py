@@ -4,6 +4,7 @@ sends makes no difference, and each reply comes when all that came before it has
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
@@ -25,6 +26,8 @@ __all__ = ["Cue", "ReplayReport", "ReplayedInstrument", "replay"]
 
 BESIDE = 24
 """So many bytes around the first difference are shown."""
+PATIENCE = 0.25
+"""Seconds for what the host has written a moment ago: the system hands it over in its own time."""
 LEFT = 5
 """So many messages that the host has not sent are shown."""
 
@@ -109,7 +112,7 @@ class ReplayedInstrument(SimulatedInstrument):
     def report(self) -> ReplayReport:
         """How it went so far."""
         self.standing()  # whatever was written until now has been heard then
-        heard, cue, within, stray = self._player.progress()
+        heard, cue, within, stray, followed = self._player.progress()
         left = [one.data for one in self._cues[cue:] if one.after is None]
         if left:
             left[0] = left[0][within:]
@@ -117,13 +120,26 @@ class ReplayedInstrument(SimulatedInstrument):
         if within:
             before += self._cues[cue].data[:within]
         return ReplayReport(
-            self.name, self.source, heard, before, tuple(left), stray, self._again, self._sent_end, tuple(self.wire)
+            self.name,
+            self.source,
+            heard,
+            before,
+            tuple(left),
+            stray,
+            followed,
+            self._again,
+            self._sent_end,
+            tuple(self.wire),
         )
 
     def check(self) -> None:
         """Raise ProtocolMismatch unless the host has sent all that it did when this was written down, and nothing
         else. (With `again`: nothing else.)"""
+        give_up = time.monotonic() + PATIENCE
         report = self.report()
+        while report.is_late and time.monotonic() < give_up:
+            time.sleep(0.002)
+            report = self.report()
         if not report.is_clean:
             raise ProtocolMismatch(report)
 
@@ -131,7 +147,8 @@ class ReplayedInstrument(SimulatedInstrument):
 @dataclass(frozen=True)
 class ReplayReport:
     """How a replay went. offset: bytes heard as they were expected. before: those. left: what was still to be heard, in
-    the pieces in which it is written. stray: what was heard instead, from the first wrong byte on; None: nothing."""
+    the pieces in which it is written. stray: what was heard instead, from the first wrong byte on; None: nothing.
+    followed: with `again`: how often that was so before, and the host then began again."""
 
     name: str
     source: str
@@ -139,6 +156,7 @@ class ReplayReport:
     before: bytes
     left: tuple[bytes, ...]
     stray: bytes | None
+    followed: int
     again: bool
     sent_end: bytes
     wire: tuple[TraceEvent, ...]
@@ -146,12 +164,23 @@ class ReplayReport:
     @property
     def is_clean(self) -> bool:
         """Whether the host sent what it is written to, and all of it."""
-        return self.stray is None and (self.again or not self.left)
+        return self.stray is None and not self.followed and (self.again or not self.left)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nothing is wrong but that the host has not sent all of it yet."""
+        return self.stray is None and not self.followed and bool(self.left) and not self.again
 
     def __str__(self) -> str:
         if self.is_clean:
             return f"{self.name}: as in {self.source}, {self.offset} bytes heard"
-        lines = self.difference() if self.stray is not None else self._ended_early()
+        if self.stray is not None:
+            lines = self.difference()
+        elif self.followed:
+            often = "once" if self.followed == 1 else f"{self.followed} times"
+            lines = [f"{self.name}: {often} the host sent something else than {self.source} has, and began again"]
+        else:
+            lines = self._ended_early()
         if hint := self.hint:
             lines += ["", f"hint: {hint}"]
         return "\n".join([*lines, "", *wire_log(self.wire, f"the wire of {self.name}")])

@@ -122,7 +122,7 @@ class SimulatedInstrument:
             case "pty":
                 return f"serial://{quote(self._path)}"
             case "memory":
-                return f"sim://{quote(self.name)}"
+                return f"sim://{quote(self.name, safe='')}"
         return f"{self.transport}://{HOST}:{self._number}"
 
     @property

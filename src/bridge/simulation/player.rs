@@ -11,8 +11,8 @@ use crate::simulate::{Cue, Player};
 #[pyclass(frozen, name = "Player", module = "labtether._core")]
 pub(in crate::bridge) struct PyPlayer(pub(super) Player);
 
-/// Bytes heard as expected; the cue it has come to, and how much of that was heard; what came instead.
-type ProgressRow<'py> = (u64, usize, usize, Option<Bound<'py, PyBytes>>);
+/// Bytes heard as expected; the cue it has come to, and how much of that was heard; what came instead; how often that was so before.
+type ProgressRow<'py> = (u64, usize, usize, Option<Bound<'py, PyBytes>>, u64);
 
 #[pymethods]
 impl PyPlayer {
@@ -35,6 +35,6 @@ impl PyPlayer {
     fn progress<'py>(&self, py: Python<'py>) -> ProgressRow<'py> {
         let progress = self.0.progress();
         let stray = progress.stray.map(|stray| PyBytes::new(py, &stray));
-        (progress.heard, progress.cue, progress.within, stray)
+        (progress.heard, progress.cue, progress.within, stray, progress.followed)
     }
 }
