@@ -162,11 +162,16 @@ fn a_token_of_an_era_that_is_over_counts_no_more() {
     let held = clock.busy();
     drop((real, old));
     let began = begin();
+    let (tell, told) = mpsc::channel();
+    driven.handle.spawn(async move {
+        clock.sleep(ms(10)).await;
+        tell.send(()).unwrap();
+    });
     seat.rest();
-    thread::sleep(ms(60));
-    assert_eq!(clock.now(), began, "the token that is held counts");
+    assert!(told.recv_timeout(ms(120)).is_err(), "the token that is held counts");
+    assert_eq!(clock.now(), began);
     drop(held);
-    driven.run(&seat, clock.sleep(ms(10)));
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(()));
 }
 
 #[test]
@@ -246,10 +251,19 @@ fn it_goes_on_from_where_it_stood_and_timers_end() {
     driven.run(&seat, clock.sleep(Duration::from_secs(1000)));
     let before = clock.now();
     let (tell, told) = mpsc::channel();
+    let (begin_to_sleep, sleeps) = mpsc::channel();
     driven.handle.spawn(async move {
-        clock.sleep(ms(20)).await;
+        let mut timer = clock.timer();
+        timer.set(clock.now() + ms(20));
+        std::future::poll_fn(|cx| {
+            let polled = timer.poll_expired(cx);
+            let _ = begin_to_sleep.send(());
+            polled
+        })
+        .await;
         tell.send(clock.now()).unwrap();
     });
+    seat.lend(|| sleeps.recv_timeout(Duration::from_secs(20))).unwrap();
     clock.go_on();
     assert!(clock.is_shifted());
     let ended = told.recv_timeout(Duration::from_secs(20)).unwrap();
