@@ -84,11 +84,13 @@ class Bench:
             self.instrument.stall()
 
     async def _fill(self) -> None:
-        """The terminal moves bytes on in the background and then has room again: filled until that is over."""
-        taken, more = 0, self.instrument.fill()
-        while taken < more:
+        """The terminal moves bytes on in the background, on a thread of the kernel's that may have to wait for its turn,
+        and then has room again: filled until it has had none for a while."""
+        taken, calm = self.instrument.fill(), 0
+        while calm < 4:
             await anyio.sleep(0.002)
-            taken, more = more, self.instrument.fill()
+            more = self.instrument.fill()
+            taken, calm = more, calm + 1 if more == taken else 0
 
     async def relieve(self) -> None:
         """Bring the line back into order."""

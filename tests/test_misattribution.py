@@ -32,7 +32,7 @@ INSTRUMENTS = """
     links, seed = int(sys.argv[1]), int(sys.argv[2])
     dice = random.Random(seed)
     look = selectors.DefaultSelector()
-    servers, cables, urls = [], [], []
+    servers, cables, lines, urls = [], [], [], []
     unread = [b""] * links
     heard = [[] for _ in range(links)]
     due, count = [], 0
@@ -54,12 +54,12 @@ INSTRUMENTS = """
         line, _ = server.accept()
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line.setblocking(False)
-        cables.append(line)
+        lines.append(line)
         look.register(line, selectors.EVENT_READ, (place, line.fileno()))
     look.register(sys.stdin, selectors.EVENT_READ, None)
 
     def write(line, data):
-        with contextlib.suppress(ConnectionError):  # late for a link that is closed by now
+        with contextlib.suppress(OSError):  # late for a link that is closed by now
             os.write(line, data)
 
     def say(at, line, data):
@@ -80,12 +80,14 @@ INSTRUMENTS = """
             say(now + dice.uniform(0.001, 0.004), line, reply[1:])
         # else it says nothing at all
 
-    ended = False
-    while not ended:
+    # Told that it is enough, it hears what is still on its way, which on a pseudo-terminal takes its time.
+    while look.get_map():
         patience = max(0.0, due[0][0] - time.monotonic()) if due else None
         for key, _ in look.select(patience):
             if key.data is None:
-                ended = True
+                look.unregister(sys.stdin)
+                for cable in cables:
+                    os.close(cable)
                 continue
             place, line = key.data
             try:

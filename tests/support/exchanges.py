@@ -59,7 +59,8 @@ class Machine(Instrument):
         return None
 
     def _halt(self, prefix: bytes) -> Reply:
-        moving, self.moving = self.moving, []
+        moving = list(self.moving)
+        self.moving.clear()
         failed = b"".join(one + b"ERR 7 stopped\n" for one in moving)
         match self.manner:
             case "answers":
@@ -78,20 +79,25 @@ class Machine(Instrument):
 
     def let_through(self) -> None:
         """Obey the halts that were held."""
-        self._say_all([prefix + b"halted\n" for prefix in self._halting])
-        self._halting.clear()
+        self._say_of(self._halting, b"halted\n", forget=True)
 
     def finish(self) -> None:
         """What moves has arrived."""
-        self._say_all([prefix + b"done\n" for prefix in self.moving])
-        self.moving.clear()
+        self._say_of(self.moving, b"done\n", forget=True)
 
     def nag(self) -> None:
         """Say that it is still moving."""
-        self._say_all([prefix + b"ack\n" for prefix in self.moving])
+        self._say_of(self.moving, b"ack\n")
 
-    def _say_all(self, lines: list[bytes]) -> None:
-        self.send(b"".join(lines))
+    def _say_of(self, prefixes: list[bytes], line: bytes, *, forget: bool = False) -> None:
+        """On its own thread, behind whatever it is about to do with what it has heard."""
+
+        def say() -> None:
+            self.send(b"".join(prefix + line for prefix in prefixes))
+            if forget:
+                prefixes.clear()
+
+        self._order(say)
 
     async def until(self, condition: Callable[[], object], what: str = "what was waited for") -> None:
         """Wait until `condition` holds; the loop is free, and it can be cancelled."""
