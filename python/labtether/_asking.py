@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import time
 from collections.abc import Callable
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -231,11 +230,11 @@ class Asking(Hearing[M]):
         if not callable(predicate):
             raise TypeError(f"predicate is a function of the reply, not {type(predicate).__name__}")
         ask: Any = self.query
-        begun = time.monotonic()
+        begun = _core.monotonic()
         beat, end = begun, begun + limit
         reply: Any = None
         while True:
-            left = end - time.monotonic()
+            left = end - _core.monotonic()
             try:
                 reply = await ask(command, framing=framing, parse=parse, timeout=min(left, self._timeout), **options)
             except LinkTimeout:
@@ -245,9 +244,9 @@ class Asking(Hearing[M]):
             else:
                 if predicate(reply):
                     return reply
-                beat = min(max(beat + pace, time.monotonic()), end)
-                await sleep(max(0.0, beat - time.monotonic()))
-                if time.monotonic() < end:
+                beat = min(max(beat + pace, _core.monotonic()), end)
+                await sleep(max(0.0, beat - _core.monotonic()))
+                if _core.monotonic() < end:
                     continue
             raise LinkTimeout(
                 f"{self._name}: what was waited for did not come within {limit:g} s of asking {command!r}; the last"
@@ -256,7 +255,7 @@ class Asking(Hearing[M]):
                 port=self._url,
                 command=command.data if isinstance(command, Raw) else command,
                 heard=reply if isinstance(reply, bytes) else str(reply).encode("latin-1", "replace"),
-                elapsed=time.monotonic() - begun,
+                elapsed=_core.monotonic() - begun,
                 effect="ran_to_completion",
             )
 

@@ -6,7 +6,6 @@ import asyncio
 import re
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -203,12 +202,12 @@ class Exchange(Generic[M]):
         """
         pattern, function = as_pattern(match, "match", self._link._encoder.encoding)
         limit = self._within(timeout)
-        deadline = time.monotonic() + limit
+        deadline = _core.monotonic() + limit
         if match is not None and self._link._accept is not None:
             # On a face the address is no part of the message.
             pattern, function = None, matcher(match)
         while True:
-            left = max(0.0, min(limit, deadline - time.monotonic()))
+            left = max(0.0, min(limit, deadline - _core.monotonic()))
             if function is None:
                 return await self._next(pattern, framing, left, parse, None)
             # Asked for by name, an error is no error to its asker: the function is asked first.

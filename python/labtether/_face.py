@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -126,7 +125,7 @@ class Face(Generic[M]):
         if dropped:
             parts.append(f"{dropped} unasked message{'' if dropped == 1 else 's'} dropped")
         if last is not None:
-            parts.append(f"last {max(0.0, time.monotonic() - last):.1f} s ago")
+            parts.append(f"last {max(0.0, _core.monotonic() - last):.1f} s ago")
         return f"<Link {self._name} {self._described} {self.state}{', ' if parts else ''}{', '.join(parts)}>"
 
     def __reduce__(self) -> Any:

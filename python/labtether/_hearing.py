@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from labtether import _core
 from labtether._checks import check_count, check_seconds
 from labtether._framing import PatternLike, as_pattern
 from labtether._line import Line
@@ -47,11 +47,11 @@ class Hearing(Line[M]):
         return message
 
     async def _receive_by(self, function: Callable[[M], object], limit: float) -> M:
-        deadline = time.monotonic() + limit
+        deadline = _core.monotonic() + limit
         unwanted: list[bytes] = []
         try:
             while True:
-                left = max(0.0, deadline - time.monotonic())
+                left = max(0.0, deadline - _core.monotonic())
                 body: bytes = await self._wire.receive(None, None, self._accept, left, None)
                 message: M = self._decoded(body, self._encoder, None, None)
                 if function(message):

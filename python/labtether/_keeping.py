@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import CoroutineType, FunctionType
@@ -76,12 +75,12 @@ class Keeping:
         self._services: list[Handle[Any]] = []
         self._hosts: list[_Host] = []
         self.group = anyio.create_task_group()
-        self.born = time.monotonic()
+        self.born = _core.monotonic()
 
     @property
     def age(self) -> float:
         """Seconds since the nursery was opened."""
-        return time.monotonic() - self.born
+        return _core.monotonic() - self.born
 
     def services(self) -> list[Handle[Any]]:
         """The services, ended ones too."""

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from labtether import _core
 
-__all__ = ["Wake", "port_of"]
+__all__ = ["LoopSide", "Wake", "port_of", "side_of"]
 
 _set_result = asyncio.Future.set_result
 _cancel = asyncio.Future.cancel
@@ -93,21 +93,29 @@ class Wake(asyncio.Future[None]):
         self.get_loop().call_soon(callback, self, context=context)
 
 
-class _LoopSide:
+class LoopSide:
     """What the port needs of its loop: new futures, and the heartbeat while somebody waits."""
 
-    __slots__ = ("beating", "loop", "on_main", "port")
+    __slots__ = ("__weakref__", "beating", "beats", "loop", "port", "rung")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.on_main = threading.current_thread() is threading.main_thread()
+        self.beats = threading.current_thread() is threading.main_thread()
         self.beating = False
+        self.rung: Callable[[], None] | None = None
+        """Called when the port was rung, before those who were meant are resumed."""
         self.port = _core.Port(self.future)
         loop.add_reader(self.port.fileno(), _Reader(self))
+        if _core.virtual_seconds() is not None:
+            from labtether.testing._virtual import attach
+
+            attach(self)
 
     def drain(self) -> None:
         """Resume those that Rust has rung for."""
         ready: list[Wake] = []
+        if self.rung is not None:
+            self.rung()
         try:
             self.port.take(ready)
             for wake in ready:
@@ -122,13 +130,13 @@ class _LoopSide:
         wake = Wake(loop=self.loop)
         wake._resume = None
         wake._asyncio_future_blocking = True
-        if self.on_main and not self.beating:
+        if self.beats and not self.beating:
             self.beating = True
             self.loop.call_later(HEARTBEAT, self.beat)
         return wake
 
     def beat(self) -> None:
-        self.beating = self.port.pending()
+        self.beating = self.beats and self.port.pending()
         if self.beating:
             self.loop.call_later(HEARTBEAT, self.beat)
 
@@ -139,7 +147,7 @@ class _Reader:
 
     __slots__ = ("_side",)
 
-    def __init__(self, side: _LoopSide) -> None:
+    def __init__(self, side: LoopSide) -> None:
         self._side = side
 
     def __call__(self) -> None:
@@ -151,14 +159,19 @@ class _Reader:
             _core.loop_closed(loop)
 
 
-_ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_core.Port]] = weakref.WeakKeyDictionary()
+_sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopSide]] = weakref.WeakKeyDictionary()
+
+
+def side_of(loop: asyncio.AbstractEventLoop) -> LoopSide:
+    """Our side of a loop that runs in this thread, or is about to."""
+    known = _sides.get(loop)
+    side = known() if known is not None else None
+    if side is None:
+        side = LoopSide(loop)
+        _sides[loop] = weakref.ref(side)
+    return side
 
 
 def port_of(loop: asyncio.AbstractEventLoop) -> _core.Port:
     """The port of a loop that runs in this thread."""
-    known = _ports.get(loop)
-    port = known() if known is not None else None
-    if port is None:
-        port = _LoopSide(loop).port
-        _ports[loop] = weakref.ref(port)
-    return port
+    return side_of(loop).port

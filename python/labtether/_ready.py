@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from labtether import _core
+
 if TYPE_CHECKING:
     from labtether._link import Link
 
@@ -34,7 +36,12 @@ class Readying:
         # the same reason it is not joined.
         over = threading.Event()
 
+        # The clock of a test waits for the thread that does it, not for this one.
+        begins = _core.Busy()
+
         def run() -> None:
+            _core.work_here()
+            begins.end()
             try:
                 asyncio.run(self._ready(face))
             except BaseException as error:
@@ -45,6 +52,7 @@ class Readying:
         thread = threading.Thread(target=run, name=f"labtether ready {link.name}", daemon=True)
         del link
         thread.start()
+        _core.rest_here()
         over.wait()
         while thread.is_alive():
             time.sleep(0.001)

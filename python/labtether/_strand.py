@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar, Token
@@ -26,7 +25,7 @@ class Strand:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._begun = time.monotonic()
+        self._begun = _core.monotonic()
         self._situations: tuple[situation, ...] = ()
         self._effects: tuple[Effect, ...] = ()
         self._nurseries: tuple[weakref.ref[Nursery], ...] = ()
@@ -45,7 +44,7 @@ class Strand:
     @property
     def age(self) -> float:
         """Seconds since it began."""
-        return time.monotonic() - self._begun
+        return _core.monotonic() - self._begun
 
     def _add_effects(self, *effects: Effect) -> None:
         self._effects += effects
@@ -100,7 +99,7 @@ class situation:
             self._token = _strand.set(strand)
             _loose.add(strand)
         self._strand = strand
-        self._begun = time.monotonic()
+        self._begun = _core.monotonic()
         strand._situations = (*strand._situations, self)
         return self
 
@@ -118,7 +117,7 @@ class situation:
                 # Left in another context than it was entered in: an async generator, finished elsewhere.
                 _strand.set(None)
         if isinstance(error, Exception):
-            error.add_note(f"labtether: while {self.text}, for {time.monotonic() - self._begun:.3g} s")
+            error.add_note(f"labtether: while {self.text}, for {_core.monotonic() - self._begun:.3g} s")
 
     def __repr__(self) -> str:
         return f"<situation {self.text!r}>"

@@ -76,7 +76,7 @@ def _left_behind(worker: _Worker, seconds: float, nursery: Any) -> str:
 class _Worker:
     """One call on one thread."""
 
-    __slots__ = ("done", "kept", "label")
+    __slots__ = ("begins", "done", "kept", "label")
 
     def __init__(
         self, label: str, fn: Callable[..., Any], args: tuple[Any, ...], supervisor: _core.Supervisor | None
@@ -84,6 +84,8 @@ class _Worker:
         self.label = label
         self.done = _core.Event(label)
         self.kept = Kept()
+        # Between this thread and the one that is not there yet, virtual time must not slip away.
+        self.begins = _core.Busy()
         living = _core.Living(label, supervisor)
         context = contextvars.copy_context()
         # A daemon: what does not end must not keep the process from ending.
@@ -91,12 +93,15 @@ class _Worker:
         try:
             thread.start()
         except BaseException:
+            self.begins.end()
             living.end()
             raise
 
     def _run(
         self, context: contextvars.Context, fn: Callable[..., Any], args: tuple[Any, ...], living: _core.Living
     ) -> None:
+        _core.work_here()
+        self.begins.end()
         try:
             self.kept.value = context.run(fn, *args)
         except BaseException as error:

@@ -73,6 +73,10 @@ def _running_port() -> _core.Port | None:
             _port.set(None)
             return None
         _port.set(port)
+        if _core.virtual_seconds() is not None:
+            from labtether.testing._virtual_trio import attach
+
+            attach(port)
         return port
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from labtether.testing import VirtualTime
     from labtether.testing._labsim import Labsim
 
 __all__: list[str] = []
@@ -81,6 +82,9 @@ def labsim(request: pytest.FixtureRequest, labtether_fault: Any) -> Iterator[Lab
     """Makes simulated instruments for this test, at real places, and fails it unless their scripts were followed."""
     from labtether.testing._labsim import Labsim
 
+    if "virtual_time" in request.fixturenames:
+        # Around the instruments, whatever the order in which the test names the two.
+        request.getfixturevalue("virtual_time")
     labsim = Labsim(() if labtether_fault is None else (labtether_fault,))
     labsim.mode = request.config.getoption("--instruments")
     labsim.test = (request.path, request.node.name)
@@ -94,6 +98,16 @@ def labsim(request: pytest.FixtureRequest, labtether_fault: Any) -> Iterator[Lab
 def instrument(labsim: Labsim) -> Labsim:
     """Another name for `labsim`."""
     return labsim
+
+
+@pytest.fixture
+def virtual_time(labtether_leak_gate: None) -> Iterator[VirtualTime]:
+    """The clock of labtether and of its instruments in memory stands still while anything can run, and jumps when
+    nothing can; see `labtether.testing.virtual_time`."""
+    from labtether.testing import virtual_time
+
+    with virtual_time() as clock:
+        yield clock
 
 
 # -- how a test went ---------------------------------------------------------------------------------------------------

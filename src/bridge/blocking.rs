@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::answer::{describe, stuck};
 use super::inside::nap;
 use super::operation::{CANCEL_TIMEOUT, Operation, Step};
+use super::seats::{Waiting, called, seat};
 use super::work::Refusal;
 use crate::lifecycle::{engine, is_ending};
 use crate::nursery::thread::Parker;
@@ -19,11 +20,17 @@ impl Operation {
     /// Waits on this thread, which has no loop or was told to block.
     pub(super) fn block(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let parker = Parker::here();
+        let seat = seat();
+        // Works again, however this ends.
+        let _waiting = Waiting(&seat);
         loop {
-            match self.poll(|| (parker.waker(), None)) {
+            match self.poll(|| (called(&seat, &parker), None)) {
                 Step::Ready(verdict) => return self.finish(py, verdict),
                 Step::Refused(error) => return self.refuse(py, &error),
                 Step::Pending => {}
+            }
+            if !seat.rest() {
+                continue;
             }
             py.detach(|| nap(&parker, LOOK_FOR_SIGNALS));
             if let Some(error) = self.stranded() {

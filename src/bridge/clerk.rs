@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
 use super::inside::Inside;
+use crate::clock::{Busy, Clock};
 use crate::error::Cause;
 use crate::framing::Framing;
 use crate::framing::oracle::{Answer, Fault, Oracle, Verdict};
@@ -35,7 +36,7 @@ const LAST_PATIENCE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Desk {
-    errands: VecDeque<(u64, Bytes, Answer)>,
+    errands: VecDeque<(u64, Bytes, Asker)>,
     functions: HashMap<u64, Function>,
     next: u64,
     /// How many there are who may ask.
@@ -45,6 +46,16 @@ struct Desk {
     closed: bool,
     /// Whose function runs now.
     doing: Option<Arc<str>>,
+}
+
+/// Whom the answer goes to. Until then the clock does not advance where it stands still.
+struct Asker(Answer, Busy);
+
+impl Asker {
+    fn give(self, verdict: Verdict) {
+        self.0.give(verdict);
+        drop(self.1);
+    }
 }
 
 struct Function {
@@ -107,7 +118,8 @@ impl Oracle for Asked {
         if lifecycle::is_forked() {
             return;
         }
-        desk().errands.push_back((self.key, question, answer));
+        let asker = Asker(answer, Clock::common().busy());
+        desk().errands.push_back((self.key, question, asker));
         CHANGED.notify_all();
     }
 
@@ -241,14 +253,14 @@ pub(super) struct Errand {
     function: Py<PyAny>,
     question: Bytes,
     name: Arc<str>,
-    answer: Mutex<Option<Answer>>,
+    asker: Mutex<Option<Asker>>,
 }
 
 impl Errand {
     fn give(&self, verdict: Verdict) {
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(answer) = answer {
-            answer.give(verdict);
+        let asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(asker) = asker {
+            asker.give(verdict);
         }
     }
 }
@@ -285,7 +297,7 @@ impl Errand {
 #[pyfunction]
 pub(super) fn next_errand(py: Python<'_>) -> Option<Errand> {
     loop {
-        let (key, question, answer) = py.detach(wait)?;
+        let (key, question, asker) = py.detach(wait)?;
         let _inside = Inside::enter(py);
         let (function, name) = {
             let mut desk = desk();
@@ -295,13 +307,13 @@ pub(super) fn next_errand(py: Python<'_>) -> Option<Errand> {
             (found, name)
         };
         match function {
-            Some(function) => return Some(Errand { function, question, name, answer: Mutex::new(Some(answer)) }),
-            None => answer.give(Err(gone(&name))),
+            Some(function) => return Some(Errand { function, question, name, asker: Mutex::new(Some(asker)) }),
+            None => asker.give(Err(gone(&name))),
         }
     }
 }
 
-fn wait() -> Option<(u64, Bytes, Answer)> {
+fn wait() -> Option<(u64, Bytes, Asker)> {
     let mut desk = desk();
     desk.doing = None;
     loop {

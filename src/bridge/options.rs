@@ -13,6 +13,7 @@ use regex::bytes::Regex;
 use super::clerk;
 use super::errors::bad_message;
 use super::framing::PyFraming;
+use super::seats::seat;
 use super::values::{PyPattern, span};
 use crate::framing::Framing;
 use crate::framing::oracle::Inquiry;
@@ -155,7 +156,10 @@ fn ready(call: Py<PyAny>, name: &str) -> Ready {
         Box::pin(async move {
             let engine = engine().map_err(|error| error.to_string())?;
             let nursery = &engine.place().nursery;
+            let busy = engine.clock().busy();
             let work = move || {
+                seat().work();
+                drop(busy);
                 let called = Python::try_attach(|py| call.call0(py).map(drop).map_err(|error| error.to_string()));
                 called.unwrap_or_else(|| Err("the process is ending".to_owned()))
             };

@@ -120,7 +120,7 @@ impl PyPlaces {
     /// How many places there are; who holds, the longest first; who waits, in order.
     fn view(&self, py: Python<'_>) -> (u32, Vec<Row>, Vec<Row>) {
         let view = self.0.view();
-        let now = Clock::real().now();
+        let now = Clock::common().now();
         let row = |owner, place: Option<&Arc<str>>, since: Moment, depth| {
             (name(py, owner), place.map(ToString::to_string), now.since(since).as_secs_f64(), depth)
         };
@@ -167,7 +167,7 @@ fn lock(inside: &Mutex<Inside>) -> MutexGuard<'_, Inside> {
 impl Taking {
     fn put(inside: &Mutex<Inside>, hold: Hold, since: Option<Moment>) -> Option<Arc<str>> {
         let name = hold.name().cloned();
-        let waited = since.map_or(0.0, |since| Clock::real().now().since(since).as_secs_f64());
+        let waited = since.map_or(0.0, |since| Clock::common().now().since(since).as_secs_f64());
         let mut inside = lock(inside);
         inside.holds.push(hold);
         inside.waited = waited;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -20,7 +20,11 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::doorbell::Doorbell;
 use super::lull::Lull;
+use super::seats::seat;
+use super::values::span;
 use super::whose::{in_trio, running_port};
+use crate::clock::{Clock, Moment, Seat, Timer};
+use crate::lifecycle::engine;
 use crate::link::feed::is_for_a_reading;
 
 /// How many waits are resumed in one go; the rest get the next turn of the loop, so that it stays responsive.
@@ -30,6 +34,8 @@ struct Shared {
     bell: Doorbell,
     armed: AtomicBool,
     ready: Mutex<Vec<u64>>,
+    /// Of the thread whose loop it is.
+    seat: Arc<Seat>,
     lull: Arc<Lull>,
 }
 
@@ -39,7 +45,11 @@ impl Shared {
     }
 
     fn ring(self: &Arc<Self>, key: u64) {
-        self.ready().push(key);
+        {
+            let mut ready = self.ready();
+            ready.push(key);
+            self.seat.call();
+        }
         if !is_for_a_reading() {
             self.ring_bell();
         } else if !self.armed.load(Ordering::SeqCst) {
@@ -48,16 +58,23 @@ impl Shared {
         }
     }
 
-    fn ring_for_all(&self) {
+    fn ring_for_all(self: &Arc<Self>) {
         if !self.ready().is_empty() {
             self.ring_bell();
         }
     }
 
-    fn ring_bell(&self) {
-        if !self.armed.swap(true, Ordering::SeqCst) {
+    fn ring_bell(self: &Arc<Self>) {
+        if !self.armed.swap(true, Ordering::SeqCst) && !Clock::common().ring_later(|| Waker::from(self.clone())) {
             self.bell.ring();
         }
+    }
+}
+
+/// Rings the bell.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.bell.ring();
     }
 }
 
@@ -113,7 +130,7 @@ impl Wake for Ringer {
     fn wake_by_ref(self: &Arc<Self>) {
         if COLLECTING.get() {
             RUNG.with_borrow_mut(|rung| rung.push(self.clone()));
-        } else {
+        } else if !Clock::common().hold_back(|| Waker::from(self.clone())) {
             self.shared.ring(self.key);
         }
     }
@@ -127,6 +144,8 @@ pub(super) struct Port {
     /// Rung every time, until they are dismissed.
     standing: Mutex<HashMap<u64, Py<PyAny>>>,
     closed: AtomicBool,
+    /// When the loop wants to go on, where the clock stands still.
+    alarm: Mutex<Timer>,
     /// Makes the future for a wait; bound to the loop.
     make: Mutex<Option<Py<PyAny>>>,
 }
@@ -192,13 +211,19 @@ impl Port {
     #[pyo3(signature = (make=None))]
     fn new(make: Option<Py<PyAny>>) -> PyResult<Port> {
         let bell = Doorbell::new().map_err(|error| PyOSError::new_err(error.to_string()))?;
-        let shared =
-            Arc::new(Shared { bell, armed: AtomicBool::new(false), ready: Mutex::default(), lull: Arc::default() });
+        let shared = Arc::new(Shared {
+            bell,
+            armed: AtomicBool::new(false),
+            ready: Mutex::default(),
+            seat: seat(),
+            lull: Arc::default(),
+        });
         Ok(Port {
             shared,
             waiting: Mutex::default(),
             standing: Mutex::default(),
             closed: AtomicBool::new(false),
+            alarm: Mutex::new(Clock::common().timer()),
             make: Mutex::new(make),
         })
     }
@@ -247,6 +272,39 @@ impl Port {
     /// Rings for wait `key`, as Rust would.
     fn ring(&self, key: u64) {
         self.shared.ring(key);
+    }
+
+    /// In virtual time: the loop has nothing to do for so many seconds, or until something happens. Whether it may wait: it is rung then.
+    /// It may not where the time has come, or where it was called since it looked last, and should look again.
+    fn rest(&self, seconds: Option<f64>) -> PyResult<bool> {
+        let until = seconds.map(span).transpose()?.map_or(Moment::NEVER, |span| Clock::common().now() + span);
+        let Ok(engine) = engine() else { return Ok(true) };
+        {
+            let _timers = engine.place().runtime.enter();
+            let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
+            alarm.set(until);
+            if alarm.poll_expired(&mut Context::from_waker(&self.waker(0))).is_ready() {
+                return Ok(false);
+            }
+        }
+        let ready = self.shared.ready();
+        if ready.is_empty() {
+            return Ok(self.shared.seat.rest());
+        }
+        // It may have been rung in a way that was not to be waited for.
+        self.shared.bell.ring();
+        Ok(true)
+    }
+
+    /// Something else is about to wake the loop.
+    fn call(&self) {
+        self.shared.seat.call();
+    }
+
+    /// The loop works again.
+    fn work(&self) {
+        self.alarm.lock().unwrap_or_else(PoisonError::into_inner).set(Moment::NEVER);
+        self.shared.seat.work();
     }
 
     /// Gives the loop up: called where the loop ends while the port may live on.

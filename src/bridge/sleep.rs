@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use pyo3::exceptions::PyValueError;
@@ -19,9 +20,30 @@ use crate::sync::Trouble;
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// How many sleep.
+static ASLEEP: AtomicUsize = AtomicUsize::new(0);
+
+/// How many sleep now, by the clock as it is.
+pub(super) fn asleep_now() -> usize {
+    ASLEEP.load(Ordering::Relaxed)
+}
+
 struct Asleep {
     wait: Option<Wait>,
     runtime: Handle,
+}
+
+impl Asleep {
+    fn new(wait: Wait, runtime: Handle) -> Asleep {
+        ASLEEP.fetch_add(1, Ordering::Relaxed);
+        Asleep { wait: Some(wait), runtime }
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        ASLEEP.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Work for Asleep {
@@ -50,7 +72,7 @@ fn asleep(wait: impl FnOnce(Clock) -> Wait + Send + 'static) -> Operation {
                 let _timers = runtime.enter();
                 wait(engine.clock().clone())
             };
-            Ok(Box::new(Asleep { wait: Some(wait), runtime }) as Box<dyn Work>)
+            Ok(Box::new(Asleep::new(wait, runtime)) as Box<dyn Work>)
         }),
     )
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Clock, Kind};
+use super::Clock;
 #[cfg(target_os = "linux")]
 use crate::descriptor;
 #[cfg(target_os = "linux")]
@@ -13,9 +13,10 @@ impl Clock {
     ///
     /// *Cancel safety*: dropping the future forgets the wait.
     pub async fn sleep_until_epoch(&self, epoch: Duration) {
-        match &*self.0 {
-            Kind::Paused(_) => self.sleep(epoch.saturating_sub(self.stamp().epoch)).await,
-            Kind::Real { .. } => self.wall(epoch).await,
+        if self.still().is_some() {
+            self.sleep(epoch.saturating_sub(self.stamp().epoch)).await;
+        } else {
+            self.wall(epoch).await;
         }
     }
 

@@ -70,4 +70,8 @@ impl Opener for DoorPort {
     fn limit(&self) -> Duration {
         Duration::from_secs(1)
     }
+
+    fn is_in_memory(&self) -> bool {
+        true
+    }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, Seat};
 use crate::descriptor;
 use crate::error::{Evidence, LinkError};
 use crate::link::Link;
@@ -99,15 +99,23 @@ pub fn runtime() -> Option<&'static Runtime> {
 
 fn start() -> Result<Engine, String> {
     count_panics();
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))?;
+    let clock = Clock::common();
+    let mut runtime = Builder::new_current_thread();
+    runtime.enable_all().on_thread_unpark(|| clock.awake()).on_thread_park(|| clock.about_to_sleep());
+    let runtime = runtime.build().map_err(|error| format!("no runtime: {error}"))?;
     let runtime = RUNTIME.get_or_init(|| runtime);
-    let clock = Clock::real();
-    let census = Census::new(&clock);
+    let census = Census::new(clock);
     let rules = Rules { deadline: Moment::NEVER, grace: Duration::from_millis(200), stays: false, together: false };
-    let (nursery, supervisor) = Nursery::open("lifecycle", &clock, &census, None, rules);
+    let (nursery, supervisor) = Nursery::open("lifecycle", clock, &census, None, rules);
     let place = Place { nursery, runtime: runtime.handle().clone() };
     for_ever("labtether", move || {
-        runtime.block_on(supervisor.run());
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = supervisor.run() => {}
+                () = clock.be_nudged() => {}
+            }
+        });
     })
     .map_err(|error| format!("no thread: {error}"))?;
     let (berths, links, recordings) = (Berths::default(), Mutex::default(), Mutex::default());
@@ -146,6 +154,22 @@ impl Engine {
     /// What happened in the background.
     pub fn logbook(&self) -> &Arc<Logbook> {
         &self.logbook
+    }
+
+    /// Makes the clock of the process stand still but when nothing can run; it waits for `seat` whenever that works. The links and scopes
+    /// that are there, by name, if there are any: then it does not. `None`: it stood still already.
+    pub fn stand_still(&self, seat: &Seat) -> Option<Vec<String>> {
+        let there = self.place.nursery.census().alive();
+        if there.len() > 1 {
+            return Some(there.iter().skip(1).map(|entry| format!("{} {:?}", entry.kind.word(), entry.name)).collect());
+        }
+        self.clock().stand_still(seat).then(Vec::new)
+    }
+
+    /// Lets the clock of the process go on. What is still open keeps its scale, at the system's pace.
+    pub fn go_on(&self) {
+        self.clock().go_on();
+        self.place.nursery.census().give_clock_back();
     }
 
     /// Sets a link up under the hidden root.
@@ -207,6 +231,7 @@ pub fn shut_down() -> Vec<String> {
     if ENDING.swap(true, Ordering::SeqCst) {
         return Vec::new();
     }
+    engine.go_on();
     let links: Vec<Arc<Link>> = {
         let links = engine.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.iter().filter_map(Weak::upgrade).collect()
@@ -258,5 +283,6 @@ pub fn after_fork_in_child() {
     if ENGINE.get().is_some() {
         FORKED.store(true, Ordering::SeqCst);
     }
+    Clock::common().abandon();
     descriptor::close_all_in_child();
 }

@@ -58,4 +58,8 @@ impl Opener for SimulatedPort {
     fn limit(&self) -> Duration {
         Duration::from_secs(1)
     }
+
+    fn is_in_memory(&self) -> bool {
+        true
+    }
 }

@@ -163,6 +163,10 @@ pub(super) async fn open(
     let too_late = || OpenError::new(OpenKind::Refused, format!("no answer within {} s", Seconds(opener.limit())));
     let fail = |cause: OpenError, port: &str| link.open_failed(cause, port, clock.now().since(began));
     let none = link.config.port.as_ref();
+    if clock.is_virtual() && !opener.is_in_memory() {
+        let why = "virtual time covers links in memory only, and the kernel's clock cannot be stopped; use transport='memory'";
+        return Err(fail(OpenError::new(OpenKind::Unsupported, why.to_owned()), none));
+    }
     let attempt = Attempt { name: link.config.name.clone(), place: place.clone(), given_up: session.give_up.clone() };
     let (port, device) = see_through(opener.find(&attempt), deadline, &attempt)
         .await

@@ -78,6 +78,13 @@ impl Census {
         self.entries().1.values().cloned().collect()
     }
 
+    /// Where nobody lives but the root, nobody has seen another time than the system's: the clock shows that again.
+    pub fn give_clock_back(&self) {
+        if self.0.clock.is_shifted() && self.entries().1.len() <= 1 {
+            self.0.clock.give_back();
+        }
+    }
+
     /// The tree in words, one line each, children indented under their scope.
     pub fn tree(&self) -> String {
         let everyone = self.alive();
@@ -115,5 +122,6 @@ impl Alive {
 impl Drop for Alive {
     fn drop(&mut self) {
         self.census.entries().1.remove(&self.id);
+        self.census.give_clock_back();
     }
 }

@@ -28,6 +28,7 @@ from labtether.testing._transcript import (
     parse_transcript,
     read_transcript,
 )
+from labtether.testing._virtual import VirtualTime, virtual_time
 from labtether.testing.readers import ReadingLoss
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "SimulatedInstrument",
     "Step",
     "Transcript",
+    "VirtualTime",
     "balance",
     "cassette",
     "device",
@@ -63,6 +65,7 @@ __all__ = [
     "replay",
     "script",
     "simulate",
+    "virtual_time",
 ]
 
 

@@ -16,6 +16,7 @@ use pyo3::types::PyBytes;
 
 use super::errors::to_python;
 use super::faults::{PyFault, in_force};
+use super::seats::lend;
 use super::values::TraceRow;
 use crate::lifecycle::{Engine, doors, engine};
 use crate::nursery::thread::Parker;
@@ -64,6 +65,11 @@ pub(super) fn serve_at(
     faults: &[Bound<'_, PyFault>],
 ) -> PyResult<Simulation> {
     let engine: &Engine = engine().map_err(|error| to_python(py, &error, true))?;
+    if transport != "memory" && engine.clock().is_virtual() {
+        return Err(PyRuntimeError::new_err(
+            "virtual time covers instruments in memory only (transport=\"memory\"): whoever comes to a real port waits by the kernel's clock",
+        ));
+    }
     let faults = in_force(faults);
     let _inside = engine.place().runtime.enter();
     let (mut outside, port, door): (Box<dyn Outside>, u16, Option<doors::Door>) = match transport {
@@ -95,7 +101,7 @@ impl Simulation {
     /// Waits until everything it was told is done.
     fn settled(&self, py: Python<'_>) -> PyResult<Look> {
         let place = self.served.look();
-        py.detach(|| {
+        lend(py, || {
             let parker = Parker::here();
             for _ in 0..LOOKS {
                 if let Some(look) = place.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -216,7 +222,7 @@ impl Simulation {
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         drop(self.door.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.served.stop();
-        py.detach(|| {
+        lend(py, || {
             let parker = Parker::here();
             for _ in 0..LOOKS {
                 if self.over.load(Ordering::Acquire) {

@@ -58,6 +58,11 @@ pub trait Opener: Send + Sync {
     fn keeps_packets(&self) -> bool {
         false
     }
+
+    /// Whether its pipes never leave this process: then they go by the same clock as we, also where that stands still.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
 }
 
 /// One attempt to open a link.
