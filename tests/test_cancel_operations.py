@@ -84,8 +84,8 @@ class Bench:
             self.instrument.stall()
 
     async def _fill(self) -> None:
-        """The terminal moves bytes on in the background, on a thread of the kernel's that may have to wait, and then has
-        room again: filled until it has had none for a while."""
+        """The terminal moves bytes on in the background, on a thread of the kernel's that may have to wait, and has
+        room again then: filled until it has had none for a while."""
         taken, calm = self.instrument.fill(), 0
         while calm < 4:
             await anyio.sleep(0.002)

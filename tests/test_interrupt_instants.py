@@ -2,7 +2,7 @@
 
 import pytest
 
-from support import Child, PtyInstrument, replies
+from support import Child, PtyInstrument, Reply, replies
 
 CHILD = """
 import asyncio, signal, sys
@@ -56,7 +56,8 @@ except KeyboardInterrupt:
 print(asyncio.run(use_again(link)), flush=True)
 """
 
-ANSWERS = {b"ID": b"me\n", b"ME": b"you\n"}
+# So late that who asks is waiting by then, and has to be woken.
+ANSWERS: dict[bytes, Reply] = {b"ID": [(0.02, b"me\n")], b"ME": [(0.02, b"you\n")]}
 
 
 @pytest.mark.parametrize("function", ["poll_in", "result"])

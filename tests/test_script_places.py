@@ -153,7 +153,7 @@ def test_a_reply_that_nobody_waits_for_is_told_and_a_push_is_not() -> None:
         assert "a reply that nobody waited for" in wrong(psu)
     with script() as psu:
         psu.push("said and not read")
-        assert psu.standing().unread == b"said and not read\n"
+        until(lambda: psu.standing().unread == b"said and not read\n")
         psu.check()
 
 

@@ -25,6 +25,21 @@ impl Packets {
         stream.extend_from_slice(packet);
     }
 
+    /// What came over the wire, of a stream with marks in it: the packets alone.
+    pub fn unmarked(mut stream: &[u8]) -> Bytes {
+        let mut packets = BytesMut::with_capacity(stream.len());
+        while let Some((mark, rest)) = stream.split_first_chunk::<LENGTH>() {
+            let length = match u32::from_be_bytes(*mark) {
+                REFUSED => 0,
+                length => usize::try_from(length).unwrap_or(usize::MAX).min(rest.len()),
+            };
+            let (packet, rest) = rest.split_at(length);
+            packets.extend_from_slice(packet);
+            stream = rest;
+        }
+        packets.freeze()
+    }
+
     /// What a pipe puts into its stream where the device refused to take or to give something.
     pub fn mark_refusal(stream: &mut BytesMut) {
         stream.extend_from_slice(&REFUSED.to_be_bytes());
@@ -61,5 +76,22 @@ impl Frames for Packets {
 
     fn hint(&self, heard: &[u8]) -> String {
         format!("{} came, and no whole packet", bytes(heard.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_its_marks_a_stream_is_what_came_over_the_wire() {
+        let mut stream = BytesMut::new();
+        Packets::mark(b"one", &mut stream);
+        Packets::mark_refusal(&mut stream);
+        Packets::mark(b"", &mut stream);
+        Packets::mark(b"\0\0\0\x09two", &mut stream);
+        assert_eq!(Packets::unmarked(&stream), "one\0\0\0\x09two");
+        assert_eq!(Packets::unmarked(&stream[..6]), "on", "as far as it goes");
+        assert_eq!(Packets::unmarked(b""), "");
     }
 }

@@ -100,12 +100,9 @@ pub fn runtime() -> Option<&'static Runtime> {
 fn start() -> Result<Engine, String> {
     count_panics();
     let clock = Clock::common();
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .on_thread_unpark(|| clock.awake())
-        .on_thread_park(|| clock.about_to_sleep())
-        .build()
-        .map_err(|error| format!("no runtime: {error}"))?;
+    let mut runtime = Builder::new_current_thread();
+    runtime.enable_all().on_thread_unpark(|| clock.awake()).on_thread_park(|| clock.about_to_sleep());
+    let runtime = runtime.build().map_err(|error| format!("no runtime: {error}"))?;
     let runtime = RUNTIME.get_or_init(|| runtime);
     let census = Census::new(clock);
     let rules = Rules { deadline: Moment::NEVER, grace: Duration::from_millis(200), stays: false, together: false };

@@ -15,13 +15,20 @@ use super::ticket::{Answer, Heard};
 use super::trace::{Direction, Event};
 use crate::clock::{Moment, Stamp};
 use crate::error::{LinkError, Shown};
-use crate::framing::{FrameError, Framing, Message};
+use crate::framing::{FrameError, Framing, Message, Packets};
 
 impl Conversation {
     /// `n` bytes have been added to `input`.
     pub fn read(&mut self, n: usize, at: Stamp) {
         let from = self.input.len().saturating_sub(n);
-        self.trace.wire(at, Direction::In, Bytes::copy_from_slice(self.input.get(from..).unwrap_or_default()));
+        let came = self.input.get(from..).unwrap_or_default();
+        let seen = match &self.rules.framing {
+            Some(Framing::Packets(_)) => Packets::unmarked(came),
+            _ => Bytes::copy_from_slice(came),
+        };
+        if !seen.is_empty() {
+            self.trace.wire(at, Direction::In, seen);
+        }
         self.counts.read += u64::try_from(n).unwrap_or(0);
         self.counts.last = Some(at);
         self.last_heard = Some(at);

@@ -13,6 +13,7 @@ use labtether::link::job::What;
 use labtether::link::opener::{Attempt, Later, Opener, Place};
 use labtether::link::question::Question;
 use labtether::link::session::Wish;
+use labtether::link::trace::Direction;
 use labtether::nursery::census::Census;
 use labtether::nursery::{Nursery, Rules};
 use labtether::transport::Opened;
@@ -96,6 +97,15 @@ async fn a_link_asks_in_packets_and_outlives_a_refusal() {
         device.say(b"ACME");
     });
     assert_eq!(text(answer.unwrap()), "ACME");
+    let heard: Vec<Bytes> = link
+        .trace
+        .events()
+        .into_iter()
+        .filter(|event| event.direction == Direction::In)
+        .map(|event| event.data)
+        .collect();
+    assert_eq!(heard.first().unwrap(), "ACME", "the trace has what came over the wire, without the pipe's marks");
+    assert_eq!(heard.last().unwrap(), "ACME");
     wait(&mut link.stop(&place)).await.unwrap();
     assert!(device.is_closed());
 }

@@ -72,6 +72,8 @@ def _conversation(instrument: SimulatedInstrument) -> Iterator[str]:
     last: TraceEvent | None = None
     began, silent, followed = 0.0, False, 0
     while True:
+        # First, so that what it tells of is on the wire by then.
+        report = instrument.report() if isinstance(instrument, ReplayedInstrument) else None
         events = instrument.wire
         new = events if last is None else events[_after(events, last) :]
         for event in new:
@@ -79,12 +81,11 @@ def _conversation(instrument: SimulatedInstrument) -> Iterator[str]:
             what = event.note if event.direction == "!" else escaped(event.data)
             yield f"{event.monotonic - began:10.3f} {event.direction} {what}"
         last = new[-1] if new else last
-        if isinstance(instrument, ReplayedInstrument):
-            report = instrument.report()
-            if report.stray is not None and not silent:
-                yield from (f"{'':10} ! {line}" for line in report.difference())
+        if report is not None:
             if report.followed > followed:
                 yield f"{'':10} ! the host has begun again, and is followed"
+            if report.stray is not None and not silent:
+                yield from (f"{'':10} ! {line}" for line in report.difference())
             silent, followed = report.stray is not None, report.followed
         time.sleep(LOOK)
 

@@ -4,7 +4,6 @@ sends makes no difference, and each reply comes when all that came before it has
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
@@ -16,7 +15,7 @@ from labtether._framing import Framed, FramingLike, Lines, as_framing
 from labtether._values import TraceEvent
 from labtether.testing._faulty import core_faults
 from labtether.testing._recorded import Recorded
-from labtether.testing._report import ProtocolMismatch, wire_log
+from labtether.testing._report import ProtocolMismatch, settled, wire_log
 from labtether.testing._simulated import SimulatedInstrument, serving
 from labtether.testing._sources import Source, as_conversation
 from labtether.testing._transcript import Pause, Said, Sent, Step, Transcript
@@ -26,8 +25,6 @@ __all__ = ["Cue", "ReplayReport", "ReplayedInstrument", "replay"]
 
 BESIDE = 24
 """So many bytes around the first difference are shown."""
-PATIENCE = 0.25
-"""Seconds for what the host has written a moment ago: the system hands it over in its own time."""
 LEFT = 5
 """So many messages that the host has not sent are shown."""
 
@@ -135,11 +132,7 @@ class ReplayedInstrument(SimulatedInstrument):
     def check(self) -> None:
         """Raise ProtocolMismatch unless the host has sent all that it did when this was written down, and nothing
         else. (With `again`: nothing else.)"""
-        give_up = time.monotonic() + PATIENCE
-        report = self.report()
-        while report.is_late and time.monotonic() < give_up:
-            time.sleep(0.002)
-            report = self.report()
+        report = settled(self.report)
         if not report.is_clean:
             raise ProtocolMismatch(report)
 

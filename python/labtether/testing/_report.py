@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from labtether._framed import Framed
 from labtether._lines import Lines
@@ -15,12 +16,22 @@ from labtether._values import TraceEvent
 from labtether.testing._aligned import aligned
 from labtether.testing._simulated import Standing
 
-__all__ = ["Expected", "Heard", "ProtocolMismatch", "Report", "caller", "readable", "wire_log"]
+__all__ = ["Expected", "Heard", "ProtocolMismatch", "Report", "caller", "readable", "settled", "wire_log"]
 
+PATIENCE = 0.25
+"""Seconds for what the host has written a moment ago: the system hands it over in its own time."""
 LAST = 40
 """So many pieces of the wire are shown."""
 SHOWN = 30
 """So many lines of what was expected and heard are shown around what is wrong."""
+
+
+class _Report(Protocol):
+    @property
+    def is_late(self) -> bool: ...
+
+
+R = TypeVar("R", bound=_Report)
 
 
 class ProtocolMismatch(AssertionError):
@@ -115,6 +126,11 @@ class Report:
     def is_clean(self) -> bool:
         """Whether everything expected has come, nothing else, every reply was read, and no reply function raised."""
         return not (self.unmet or self.unexpected or self.unread or self.standing.owes or self.raised)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nothing is wrong but that something expected has not come yet."""
+        return bool(self.unmet) and not (self.unexpected or self.raised)
 
     def __str__(self) -> str:
         if self.is_clean:
@@ -238,6 +254,14 @@ def wire_log(events: Sequence[TraceEvent], title: str) -> list[str]:
         what = event.note if event.direction == "!" else readable(event.data)
         lines.append(f"  {event.monotonic - start:9.4f} {event.direction} {what}")
     return lines
+
+
+def settled(report: Callable[[], R]) -> R:
+    """A report, when nothing is late any more, or was for long enough."""
+    give_up = time.monotonic() + PATIENCE
+    while (told := report()).is_late and time.monotonic() < give_up:
+        time.sleep(0.002)
+    return told
 
 
 def caller() -> str:

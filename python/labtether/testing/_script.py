@@ -18,7 +18,7 @@ from labtether._framing import Encoder, Framed, FramingLike, Lines, as_framing
 from labtether._framings import ModbusRtu, UntilQuiet
 from labtether._values import Raw
 from labtether.testing._faulty import core_faults
-from labtether.testing._report import ProtocolMismatch, Report, caller
+from labtether.testing._report import ProtocolMismatch, Report, caller, settled
 from labtether.testing._said import Sayer, asks, names_in
 from labtether.testing._simulated import SimulatedInstrument, serving
 from labtether.testing.faults import Fault, Fragment
@@ -148,7 +148,7 @@ class ScriptedInstrument(SimulatedInstrument):
         unread.
         """
         self._checked = True
-        report = self.report()
+        report = settled(self.report)
         if not report.is_clean:
             raise ProtocolMismatch(report)
 
