@@ -138,6 +138,7 @@ def test_several_instruments_are_told_together(outside: pytest.Pytester) -> None
     result = run(outside, text)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*psu: 1 expected*", "*dmm: 1 expected*"])
+    result.stdout.no_fnmatch_line("During handling*")
     result.stdout.no_fnmatch_line("*fine: *")
 
 

@@ -124,12 +124,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if getattr(item, "_excinfo", None):  # as unittest's own way of failing leaves it
         _show(item)
     elif (labsim := item.stash.get(_LABSIM, None)) is not None:
-        try:
-            labsim.check()
-        except AssertionError as wrong:  # what it says is all there is to see
-            pytest.fail(str(wrong), pytrace=False)
+        if wrong := _mismatch(labsim):
+            pytest.fail(wrong, pytrace=False)  # what it says is all there is to see
         labsim.passed = True
     return value
+
+
+def _mismatch(labsim: Labsim) -> str:
+    """In what a conversation did not go as its script has it."""
+    try:
+        labsim.check()
+    except AssertionError as wrong:
+        return str(wrong)
+    return ""
 
 
 def _show(item: pytest.Item) -> None:
