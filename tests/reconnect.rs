@@ -4,6 +4,7 @@
 
 mod common;
 
+use bytes::Bytes;
 use common::asking::{asks, cancelled, cancels, halt, is_pending, numbered, pattern, question, receive};
 use common::plug::{Plug, plugged};
 use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
@@ -13,7 +14,7 @@ use labtether::link::Config;
 use labtether::link::feed::Feed;
 use labtether::link::job::{Ending, Poll, Request, Task, Want, What};
 use labtether::link::question::Question;
-use labtether::link::rules::{IdOf, Reconnect};
+use labtether::link::rules::{IdOf, Reconnect, Resync};
 use labtether::link::ticket::{Answer, Ticket, next_id};
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,6 +212,39 @@ async fn what_is_owed_and_half_heard_goes_with_the_connection() {
     let back = rig.clock().now();
     rig.is_in_step().await;
     assert!(rig.clock().now().since(back) <= ms(100), "nothing is waited for but quiet");
+}
+
+fn asking_into_step(config: &mut Config) {
+    let (command, frame) = (Bytes::from_static(b"PING"), Bytes::from_static(b"PING\n"));
+    config.rules.resync = Some(Resync::Command { command, frame, answer: pattern("^PONG$") });
+}
+
+/// The answer to what was in flight at the loss comes on the new connection, and reaches nobody.
+#[tokio::test]
+async fn a_link_that_can_ask_its_way_into_step_does_so_on_the_new_connection_before_anybody_asks() {
+    for left in [false, true] {
+        let (mut rig, plug) = with(asking_into_step).await;
+        let mut asked = rig.query("MOVE", SOON);
+        assert_eq!(rig.bench.hear().await, "MOVE");
+        if left {
+            assert_eq!(cancelled(&mut asked).await, Effect::Unconfirmed);
+            rig.goes(&plug);
+        } else {
+            rig.goes(&plug);
+            is_lost(&mut asked).await;
+        }
+        let mut next = rig.query("NEXT", SOON);
+        rig.comes_back(&plug).await;
+        assert_eq!(rig.bench.hear().await, "PING");
+        rig.bench.say("moved\nPONG\n").await;
+        rig.bench.answers("NEXT", "next").await;
+        assert_eq!(text(wait(&mut next).await.unwrap()), "next");
+        // With nothing in flight there is nothing to ask into step.
+        rig.goes(&plug);
+        rig.bench.pause(ms(1)).await;
+        rig.comes_back(&plug).await;
+        rig.is_in_step().await;
+    }
 }
 
 #[tokio::test]

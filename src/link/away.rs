@@ -3,13 +3,16 @@
 //! # Invariants
 //! 1. What was written and not answered is never written again, unless its asker said that it may be.
 //! 2. On the new connection nothing is asked before it is ready.
+//! 3. What was owed over the old connection is forgotten, unless the instrument can be asked into step: then that comes first.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::conversation::{Conversation, Current};
+use super::conversation::{Conversation, Current, Debt};
 use super::job::{Job, Sink, What};
 use super::output::{Frame, Owner};
+use super::rules::Resync;
 use crate::clock::{Moment, Stamp};
 use crate::error::LinkError;
 
@@ -36,17 +39,27 @@ impl Conversation {
         self.access = Access::Nobody { cause: cause.clone() };
         let mut failed = Vec::new();
         let mut again = Vec::new();
+        // Whether a reply may still come, and to what.
+        let mut owed = self.debt.take().map(|debt| debt.command);
         match self.current.take() {
             Some(Current::Query(asked)) => {
                 let begun = asked.started.is_some();
+                if let (true, What::Query(question)) = (begun, &asked.job.what) {
+                    owed = Some(Some(question.command.clone()));
+                }
                 sort(asked.job, begun, &mut failed, &mut again);
             }
             Some(Current::Talk(talk)) => {
+                owed = owed.or(Some(None));
                 self.lost_talk = Some(talk.id);
                 failed.extend(talk.asks.into_iter().map(|waiting| waiting.job));
             }
-            Some(Current::Abort(aborting)) => failed.extend(aborting.job),
-            Some(Current::Resync { .. } | Current::Control) | None => {}
+            Some(Current::Abort(aborting)) => {
+                owed = owed.or(Some(None));
+                failed.extend(aborting.job);
+            }
+            Some(Current::Resync { .. }) => owed = owed.or(Some(None)),
+            Some(Current::Control) | None => {}
         }
         for (asked, is_aborted) in self.flights.take_all() {
             if is_aborted {
@@ -71,8 +84,12 @@ impl Conversation {
         self.input.clear();
         self.stale.clear();
         self.echoes.clear();
-        self.debt = None;
         self.settling = None;
+        self.debt = owed.filter(|_| self.asks_into_step()).map(|command| {
+            // Over the new connection the instrument may say what it owed over the old one, where it is the same line.
+            let until = now.moment + self.rules.limit + self.rules.drain;
+            Debt { owed: VecDeque::new(), command, until, at_most: until, unwritten: false }
+        });
         for mut job in again.into_iter().rev() {
             // Its patience begins anew.
             job.asked = now.moment;
@@ -91,6 +108,11 @@ impl Conversation {
             self.queue.discard(|job| matches!(&job.reply, Sink::Poll(id) if ended.contains(id)));
         }
         self.show();
+    }
+
+    /// Whether the instrument can be asked, or made, to be in step at once.
+    pub(super) fn asks_into_step(&self) -> bool {
+        matches!(self.rules.resync, Some(Resync::Command { .. } | Resync::Break(_)))
     }
 
     fn lost_by(&self, job: &Job, cause: &Arc<io::Error>, now: Moment) -> LinkError {
@@ -126,7 +148,8 @@ impl Conversation {
 
     /// Who may begin while the new connection is readied.
     pub(super) fn first_of_all(&mut self, now: Moment) -> Option<u64> {
-        let is_free = self.current.is_none() && self.flights.is_empty() && self.debt.is_none();
+        let in_step = self.debt.is_none() || self.asks_into_step();
+        let is_free = self.current.is_none() && self.flights.is_empty() && in_step;
         let is_free = is_free && self.quiet_at(now) <= now;
         match &self.access {
             Access::First { .. } if is_free => self.queue.iter().find(|job| job.first).map(|job| job.id),

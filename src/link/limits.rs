@@ -23,7 +23,7 @@ impl Conversation {
             Some(Current::Resync { deadline, .. }) => next = next.min(*deadline),
             Some(Current::Abort(aborting)) => next = next.min(aborting.until()),
             Some(Current::Control) => {}
-            None if self.waits_for_quiet() => next = next.min(self.quiet_at(now)),
+            None if self.waits_for_quiet(now) => next = next.min(self.quiet_at(now)),
             None => {}
         }
         if let Some(debt) = &self.debt
@@ -43,8 +43,12 @@ impl Conversation {
     }
 
     /// Whether somebody could begin, if only the line were quiet.
-    fn waits_for_quiet(&self) -> bool {
-        let is_held_up = !self.has_somebody_to_ask() || self.debt.is_some() || !self.flights.is_empty();
+    fn waits_for_quiet(&self, now: Moment) -> bool {
+        // On a new connection whoever waits begins by asking into step, when that is quiet.
+        let brief = now + self.rules.settle;
+        let asks = self.settling.is_some() && self.asks_into_step();
+        let owes = self.debt.as_ref().is_some_and(|debt| !asks || debt.until <= brief);
+        let is_held_up = !self.has_somebody_to_ask() || owes || !self.flights.is_empty();
         !is_held_up && if self.rules.ids.is_some() { self.next_to_fly().is_some() } else { !self.queue.is_empty() }
     }
 
