@@ -157,6 +157,9 @@ class _Reader:
         loop = self._side.loop
         if loop.is_closed() or not loop.is_running():
             _core.loop_closed(loop)
+        if loop.is_closed():
+            # The port makes its futures by us, and we hold it: its descriptor need not wait for the collector.
+            self._side.port.close()
 
 
 _sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopSide]] = weakref.WeakKeyDictionary()
