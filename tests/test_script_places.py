@@ -2,36 +2,12 @@
 
 import re
 import socket
-import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 import labtether as lt
-from labtether.testing import ProtocolMismatch, ScriptedInstrument, script
-
-TRANSPORTS = ["pty", "tcp", "rfc2217", "memory"]
-
-
-@pytest.fixture(params=TRANSPORTS)
-def psu(request: pytest.FixtureRequest) -> Iterator[ScriptedInstrument]:
-    with script("psu", transport=request.param) as psu:
-        yield psu
-
-
-def wrong(psu: ScriptedInstrument) -> str:
-    """What the check says."""
-    with pytest.raises(ProtocolMismatch) as raised:
-        psu.check()
-    return str(raised.value)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens on another thread."""
-    give_up = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.001)
+from labtether.testing import ScriptedInstrument, script
+from support.scripts import psu, until, wrong  # noqa: F401  a fixture among them
 
 
 @pytest.mark.parametrize("transport", ["tcp", "rfc2217", "memory"])

@@ -11,6 +11,7 @@ __all__ = [
     "check_break",
     "check_count",
     "check_name",
+    "check_port",
     "check_seconds",
     "check_settings",
     "check_span",
@@ -85,6 +86,14 @@ def check_settings(
     for flag, value in flags.items():
         if not (isinstance(value, bool) or (value is None and flag in ("dtr", "rts"))):
             raise TypeError(f"{flag} is a bool, not {type(value).__name__}")
+
+
+def check_port(value: Any) -> int:
+    """The number of a port of a network."""
+    number = check_count(value, "port")
+    if number > 65535:
+        raise ValueError(f"port is at most 65535, not {number}")
+    return number
 
 
 def check_name(value: Any, what: str) -> str:

@@ -1,21 +1,22 @@
 # The part of `labtether._core` for simulated instruments. There is no such module: `_core.pyi` takes it in.
 from collections.abc import Callable
-from typing import Any, Self, final
+from typing import Any, Self, TypeAlias, final
 
 from labtether._core import Framing, Pattern
 
 __all__ = ["Fault", "Part", "Player", "Script", "Simulation", "rehearse"]
 
+# Name, transport, path, port, faults.
+_Spot: TypeAlias = tuple[str, str, str, int, list[Fault]]
+
 @final
 class Simulation:
     @staticmethod
-    def script(script: Script, name: str, transport: str, path: str, port: int, faults: list[Fault]) -> Simulation: ...
+    def script(script: Script, spot: _Spot) -> Simulation: ...
     @staticmethod
-    def device(
-        kind: str, asked: dict[str, str], name: str, transport: str, path: str, port: int, faults: list[Fault]
-    ) -> Simulation: ...
+    def player(player: Player, spot: _Spot) -> Simulation: ...
     @staticmethod
-    def player(player: Player, name: str, transport: str, path: str, port: int, faults: list[Fault]) -> Simulation: ...
+    def device(kind: str, asked: dict[str, str], spot: _Spot) -> Simulation: ...
     @property
     def port(self) -> int: ...
     def heard(self) -> list[bytes]: ...

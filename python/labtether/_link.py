@@ -7,18 +7,20 @@ import re
 import weakref
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from labtether import _core
 from labtether._asking import Asking
 from labtether._engine import ensure_started
 from labtether._errors import LinkBusy
 from labtether._face import is_interactive
+from labtether._framed import Framed
 
 if TYPE_CHECKING:
     from labtether._blocking import SyncLink
     from labtether._recording import Recording
 
-__all__ = ["Link"]
+__all__ = ["Link", "linked"]
 
 M = TypeVar("M", str, bytes)
 
@@ -158,3 +160,16 @@ class Link(Asking[M]):
         from labtether._blocking import SyncLink
 
         return SyncLink(self)
+
+
+def linked(wire: _core.Wire, lines: Framed | None, common: dict[str, Any], *, url: str, described: str) -> Link[Any]:
+    """A closed link over `wire`, with what `common_options` made of what was given."""
+    return Link(
+        wire,
+        name=common["name"],
+        url=url,
+        described=described,
+        timeout=common["timeout"],
+        framing=lines,
+        extras=common["extras"],
+    )

@@ -7,16 +7,16 @@ from typing import Any, Unpack, overload
 from urllib.parse import quote, urlencode
 
 from labtether import _core
-from labtether._checks import check_count, check_name, check_seconds
+from labtether._checks import check_name, check_port, check_seconds, check_settings
 from labtether._framing import Framed, Framing, FramingLike, Lines
 from labtether._line_settings import Rs485, Tls, check_rs485, check_tls
-from labtether._link import Link
+from labtether._link import Link, linked
 from labtether._options import DEFAULT_FRAMING, LinkOptions, common_options
+from labtether._settings import SerialOptions, TcpOptions
 from labtether._values import PortInfo, Usb
 
 __all__ = ["ports", "serial", "tcp"]
 
-_PARITIES = ("N", "E", "O", "M", "S")
 # Linux takes no more (MAX_TCP_KEEPIDLE).
 _LONGEST_SILENCE = 32767
 
@@ -26,63 +26,24 @@ def serial(
     port: str | os.PathLike[str] | PortInfo | Usb,
     baudrate: int = 9600,
     *,
-    bytesize: int = 8,
-    parity: str = "N",
-    stopbits: float = 1,
-    xonxoff: bool = False,
-    rtscts: bool = False,
-    dsrdtr: bool = False,
-    exclusive: bool = True,
-    dtr: bool | None = None,
-    rts: bool | None = None,
-    low_latency: bool = False,
-    rs485: Rs485 | None = None,
     framing: Lines | str = ...,
-    timeout: float = 5.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[SerialOptions],
 ) -> Link[str]: ...
 @overload
 def serial(
     port: str | os.PathLike[str] | PortInfo | Usb,
     baudrate: int = 9600,
     *,
-    bytesize: int = 8,
-    parity: str = "N",
-    stopbits: float = 1,
-    xonxoff: bool = False,
-    rtscts: bool = False,
-    dsrdtr: bool = False,
-    exclusive: bool = True,
-    dtr: bool | None = None,
-    rts: bool | None = None,
-    low_latency: bool = False,
-    rs485: Rs485 | None = None,
     framing: bytes | None,
-    timeout: float = 5.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[SerialOptions],
 ) -> Link[bytes]: ...
 @overload
 def serial(
     port: str | os.PathLike[str] | PortInfo | Usb,
     baudrate: int = 9600,
     *,
-    bytesize: int = 8,
-    parity: str = "N",
-    stopbits: float = 1,
-    xonxoff: bool = False,
-    rtscts: bool = False,
-    dsrdtr: bool = False,
-    exclusive: bool = True,
-    dtr: bool | None = None,
-    rts: bool | None = None,
-    low_latency: bool = False,
-    rs485: Rs485 | None = None,
     framing: Framed | Framing,
-    timeout: float = 5.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[SerialOptions],
 ) -> Link[Any]: ...
 def serial(
     port: str | os.PathLike[str] | PortInfo | Usb,
@@ -129,19 +90,6 @@ def serial(
         # A pseudo-terminal is only a number without its folder.
         short = path.removeprefix("/dev/") if path.startswith("/dev/pts/") else os.path.basename(path.rstrip("/"))
         shown, short = path, short or path
-    if check_count(bytesize, "bytesize", least=5) > 8:
-        raise ValueError(f"bytesize is 5, 6, 7 or 8, not {bytesize}")
-    if not isinstance(parity, str):
-        raise TypeError(f"parity is a str, not {type(parity).__name__}")
-    if parity not in _PARITIES:
-        raise ValueError(f"parity is one of {', '.join(_PARITIES)}, not {parity!r}")
-    if isinstance(stopbits, bool) or not isinstance(stopbits, (int, float)):
-        raise TypeError(f"stopbits is a number, not {type(stopbits).__name__}")
-    if stopbits not in (1, 1.5, 2):
-        raise ValueError(f"stopbits is 1, 1.5 or 2, not {stopbits}")
-    rate = check_count(baudrate, "baudrate")
-    if rate > 0xFFFF_FFFF:
-        raise ValueError(f"baudrate is at most {0xFFFF_FFFF}, not {rate}")
     flags: dict[str, Any] = {
         "xonxoff": xonxoff,
         "rtscts": rtscts,
@@ -151,15 +99,13 @@ def serial(
         "rts": rts,
         "low_latency": low_latency,
     }
-    for flag, value in flags.items():
-        if not (isinstance(value, bool) or (value is None and flag in ("dtr", "rts"))):
-            raise TypeError(f"{flag} is a bool, not {type(value).__name__}")
+    check_settings(baudrate=baudrate, bytesize=bytesize, parity=parity, stopbits=stopbits, **flags)
     shared = check_rs485(rs485, rtscts)
     lines, common = common_options(framing, timeout, short if name is None else name, shown, options)
     wire = _core.serial_link(
         path,
         usb,
-        rate,
+        baudrate,
         bytesize,
         parity,
         float(stopbits),
@@ -173,19 +119,11 @@ def serial(
         shared,
         common,
     )
-    described = f"{shown} {rate} {bytesize}{parity}{stopbits:g}"
-    settings = {"baudrate": rate, "bytesize": bytesize, "parity": parity, "stopbits": f"{stopbits:g}", **flags}
+    described = f"{shown} {baudrate} {bytesize}{parity}{stopbits:g}"
+    settings = {"baudrate": baudrate, "bytesize": bytesize, "parity": parity, "stopbits": f"{stopbits:g}", **flags}
     settings["rs485"] = rs485 is not None
     url = f"serial://{quote(shown)}?{urlencode(_unusual(settings))}"
-    return Link(
-        wire,
-        name=common["name"],
-        url=url,
-        described=described,
-        timeout=common["timeout"],
-        framing=lines,
-        extras=common["extras"],
-    )
+    return linked(wire, lines, common, url=url, described=described)
 
 
 @overload
@@ -194,13 +132,7 @@ def tcp(
     port: int,
     *,
     framing: Lines | str = ...,
-    timeout: float = 5.0,
-    connect_timeout: float = 10.0,
-    nodelay: bool = True,
-    tcp_keepalive: float | None = 30.0,
-    tls: Tls | bool | None = None,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[TcpOptions],
 ) -> Link[str]: ...
 @overload
 def tcp(
@@ -208,13 +140,7 @@ def tcp(
     port: int,
     *,
     framing: bytes | None,
-    timeout: float = 5.0,
-    connect_timeout: float = 10.0,
-    nodelay: bool = True,
-    tcp_keepalive: float | None = 30.0,
-    tls: Tls | bool | None = None,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[TcpOptions],
 ) -> Link[bytes]: ...
 @overload
 def tcp(
@@ -222,13 +148,7 @@ def tcp(
     port: int,
     *,
     framing: Framed | Framing,
-    timeout: float = 5.0,
-    connect_timeout: float = 10.0,
-    nodelay: bool = True,
-    tcp_keepalive: float | None = 30.0,
-    tls: Tls | bool | None = None,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[TcpOptions],
 ) -> Link[Any]: ...
 def tcp(
     host: str,
@@ -252,8 +172,7 @@ def tcp(
     Raises TypeError or ValueError for bad arguments, a file of certificates that cannot be read among them.
     """
     check_name(host, "host")
-    if check_count(port, "port") > 65535:
-        raise ValueError(f"port is at most 65535, not {port}")
+    check_port(port)
     patience = check_seconds(connect_timeout, "connect_timeout")
     if patience is None:
         raise TypeError("connect_timeout is a number of seconds, not None")
@@ -268,15 +187,8 @@ def tcp(
     wire = _core.tcp_link(host, port, patience, nodelay, silence, secrecy, common)
     settings = {"nodelay": nodelay, "tcp_keepalive": "none" if silence is None else f"{silence:g}"}
     query = urlencode(_unusual({**settings, "tls": secrecy is not None}))
-    return Link(
-        wire,
-        name=common["name"],
-        url=f"tcp://{shown}?{query}" if query else f"tcp://{shown}",
-        described=f"tcp://{shown}" if secrecy is None else f"tcp://{shown} TLS",
-        timeout=common["timeout"],
-        framing=lines,
-        extras=common["extras"],
-    )
+    url = f"tcp://{shown}?{query}" if query else f"tcp://{shown}"
+    return linked(wire, lines, common, url=url, described=f"tcp://{shown}" if secrecy is None else f"tcp://{shown} TLS")
 
 
 def _unusual(settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Any, Unpack, overload
 from urllib.parse import urlencode
 
 from labtether import _core
-from labtether._checks import check_count, check_name, check_seconds, check_settings
+from labtether._checks import check_name, check_port, check_seconds, check_settings
 from labtether._framing import Framed, Framing, FramingLike, Lines
-from labtether._link import Link
+from labtether._link import Link, linked
 from labtether._open import _unusual
 from labtether._options import DEFAULT_FRAMING, LinkOptions, common_options
+from labtether._settings import RemoteOptions
 
 __all__ = ["rfc2217"]
 
@@ -21,19 +22,8 @@ def rfc2217(
     port: int,
     baudrate: int = 9600,
     *,
-    bytesize: int = 8,
-    parity: str = "N",
-    stopbits: float = 1,
-    xonxoff: bool = False,
-    rtscts: bool = False,
-    dsrdtr: bool = False,
-    dtr: bool | None = None,
-    rts: bool | None = None,
     framing: Lines | str = ...,
-    timeout: float = 5.0,
-    connect_timeout: float = 10.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[RemoteOptions],
 ) -> Link[str]: ...
 @overload
 def rfc2217(
@@ -41,19 +31,8 @@ def rfc2217(
     port: int,
     baudrate: int = 9600,
     *,
-    bytesize: int = 8,
-    parity: str = "N",
-    stopbits: float = 1,
-    xonxoff: bool = False,
-    rtscts: bool = False,
-    dsrdtr: bool = False,
-    dtr: bool | None = None,
-    rts: bool | None = None,
     framing: bytes | None,
-    timeout: float = 5.0,
-    connect_timeout: float = 10.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[RemoteOptions],
 ) -> Link[bytes]: ...
 @overload
 def rfc2217(
@@ -61,19 +40,8 @@ def rfc2217(
     port: int,
     baudrate: int = 9600,
     *,
-    bytesize: int = 8,
-    parity: str = "N",
-    stopbits: float = 1,
-    xonxoff: bool = False,
-    rtscts: bool = False,
-    dsrdtr: bool = False,
-    dtr: bool | None = None,
-    rts: bool | None = None,
     framing: Framed | Framing,
-    timeout: float = 5.0,
-    connect_timeout: float = 10.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[RemoteOptions],
 ) -> Link[Any]: ...
 def rfc2217(
     host: str,
@@ -111,8 +79,7 @@ def rfc2217(
     Raises TypeError or ValueError for bad arguments.
     """
     check_name(host, "host")
-    if check_count(port, "port") > 65535:
-        raise ValueError(f"port is at most 65535, not {port}")
+    check_port(port)
     flags: dict[str, Any] = {"xonxoff": xonxoff, "rtscts": rtscts, "dsrdtr": dsrdtr, "dtr": dtr, "rts": rts}
     check_settings(baudrate=baudrate, bytesize=bytesize, parity=parity, stopbits=stopbits, **flags)
     if xonxoff + rtscts + dsrdtr > 1:
@@ -139,12 +106,5 @@ def rfc2217(
     )
     settings = {"baudrate": baudrate, "bytesize": bytesize, "parity": parity, "stopbits": f"{stopbits:g}", **flags}
     url = f"rfc2217://{shown}?{urlencode(_unusual(settings))}"
-    return Link(
-        wire,
-        name=common["name"],
-        url=url,
-        described=f"rfc2217://{shown} {baudrate} {bytesize}{parity}{stopbits:g}",
-        timeout=common["timeout"],
-        framing=lines,
-        extras=common["extras"],
-    )
+    described = f"rfc2217://{shown} {baudrate} {bytesize}{parity}{stopbits:g}"
+    return linked(wire, lines, common, url=url, described=described)

@@ -9,7 +9,7 @@ from labtether import _core
 from labtether._checks import check_name
 from labtether._framing import FramingLike
 from labtether._line_settings import Rs485
-from labtether._link import Link
+from labtether._link import Link, linked
 from labtether._open import serial, tcp
 from labtether._options import common_options
 from labtether._remote import rfc2217
@@ -36,15 +36,7 @@ def _simulated(
         url += f"?{urlencode(asked)}"
     lines, common = common_options(framing, timeout, shown, url, options)  # type: ignore[arg-type]
     wire = _core.simulated_link(instrument, asked, common)
-    return Link(
-        wire,
-        name=common["name"],
-        url=url,
-        described=url,
-        timeout=common["timeout"],
-        framing=lines,
-        extras=common["extras"],
-    )
+    return linked(wire, lines, common, url=url, described=url)
 
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

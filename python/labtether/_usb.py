@@ -7,9 +7,10 @@ from typing import Any, Unpack, overload
 from labtether import _core
 from labtether._checks import check_count
 from labtether._framing import Framed, Framing, FramingLike, Lines, as_framing
-from labtether._link import Link
+from labtether._link import Link, linked
 from labtether._options import LinkOptions, common_options
 from labtether._packets import Packets
+from labtether._settings import UsbOptions
 from labtether._values import Usb
 
 __all__ = ["usb"]
@@ -27,13 +28,7 @@ def usb(
     interface: int = 0,
     *,
     framing: bytes | None = ...,
-    read_endpoint: int | None = None,
-    write_endpoint: int | None = None,
-    transfer_size: int = 16384,
-    zero_packet: bool = False,
-    timeout: float = 5.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[UsbOptions],
 ) -> Link[bytes]: ...
 @overload
 def usb(
@@ -43,13 +38,7 @@ def usb(
     interface: int = 0,
     *,
     framing: Lines | str,
-    read_endpoint: int | None = None,
-    write_endpoint: int | None = None,
-    transfer_size: int = 16384,
-    zero_packet: bool = False,
-    timeout: float = 5.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[UsbOptions],
 ) -> Link[str]: ...
 @overload
 def usb(
@@ -59,13 +48,7 @@ def usb(
     interface: int = 0,
     *,
     framing: Framed | Framing,
-    read_endpoint: int | None = None,
-    write_endpoint: int | None = None,
-    transfer_size: int = 16384,
-    zero_packet: bool = False,
-    timeout: float = 5.0,
-    name: str | None = None,
-    **options: Unpack[LinkOptions],
+    **options: Unpack[UsbOptions],
 ) -> Link[Any]: ...
 def usb(
     vid: int,
@@ -124,15 +107,7 @@ def usb(
     shown = str(device)
     lines, common = common_options(framing, timeout, shown if name is None else name, shown, options)
     wire = _core.usb_link((vid, pid, serial_number, interface), endpoints, transfer_size, zero_packet, common)
-    return Link(
-        wire,
-        name=common["name"],
-        url=shown,
-        described=f"{shown} interface {interface}",
-        timeout=common["timeout"],
-        framing=lines,
-        extras=common["extras"],
-    )
+    return linked(wire, lines, common, url=shown, described=f"{shown} interface {interface}")
 
 
 def _endpoint(address: int | None, what: str, direction: int) -> int | None:

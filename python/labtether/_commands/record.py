@@ -59,10 +59,8 @@ def _run(given: argparse.Namespace) -> int:
         wrong(given, error)
     with link.record(given.out) as recording:
         try:
-            with link:
+            with contextlib.suppress(KeyboardInterrupt), link:  # as it is ended
                 _converse(link, given, commands)
-        except KeyboardInterrupt:
-            pass  # as it is ended
         except ValueError as error:
             wrong(given, error)
     print(f"{recording.events} events in {given.out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -55,13 +56,10 @@ def _run(given: argparse.Namespace) -> int:
             pace=given.pace,
             port=given.port,
         )
-    try:
-        with instrument:
-            print(f"{instrument.name} is at {instrument.port}", flush=True)
-            for line in _conversation(instrument):
-                print(line, flush=True)
-    except KeyboardInterrupt:
-        pass  # as it is ended
+    with contextlib.suppress(KeyboardInterrupt), instrument:  # as it is ended
+        print(f"{instrument.name} is at {instrument.port}", flush=True)
+        for line in _conversation(instrument):
+            print(line, flush=True)
     return 0
 
 

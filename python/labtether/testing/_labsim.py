@@ -31,9 +31,7 @@ class Labsim(Replaying):
     def __init__(self, faults: Sequence[Fault] = ()) -> None:
         """faults: those of every instrument, before its own. Where one of them loses something, no script is checked:
         it is for the test to say what has to hold."""
-        super().__init__()
-        self.instruments: list[SimulatedInstrument] = []
-        self.faults = tuple(faults)
+        super().__init__(faults)
         self._checks = all(isinstance(fault, _HARMLESS) for fault in self.faults)
 
     def script(
@@ -64,10 +62,6 @@ class Labsim(Replaying):
         """One of the simulated devices that there are; see `labtether.testing.device`."""
         faults = [*self._possible(transport or model_of(kind).transport), *faults]
         return self._added(device(kind, name=name, transport=transport, faults=faults, port=port, **options))
-
-    def _possible(self, transport: str) -> list[Fault]:
-        """The faults of every instrument that there can be on this transport."""
-        return [fault for fault in self.faults if transport != "pty" or not isinstance(fault, all_faults.Refuse)]
 
     def _added(self, instrument: I) -> I:
         self.instruments.append(instrument)

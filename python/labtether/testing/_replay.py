@@ -29,17 +29,16 @@ LEFT = 5
 """So many messages that the host has not sent are shown."""
 
 
-def replay(
-    source: Source,
-    *,
-    name: str | None = None,
-    transport: str = "pty",
-    pace: float = 1.0,
-    again: bool = False,
-    framing: FramingLike | EllipsisType | None = ...,
-    faults: Sequence[Fault] = (),
-    port: int = 0,
-) -> ReplayedInstrument:
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One thing that happens in a replay. after: None: the host sends `data`; else the instrument says it, so many
+    seconds after what happened before."""
+
+    after: float | None
+    data: bytes
+
+
+class ReplayedInstrument(SimulatedInstrument):
     """An instrument that plays a conversation again, switched on.
 
     source: a transcript (its text, or a file), a recording, or another program's file; see `load`. name: None: the
@@ -52,23 +51,9 @@ def replay(
 
     Raises OSError, or ValueError that names file and line for what is no conversation; TypeError or ValueError for bad
     arguments.
+
+    `check()` says how it went.
     """
-    return ReplayedInstrument(
-        source, name=name, transport=transport, pace=pace, again=again, framing=framing, faults=faults, port=port
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """One thing that happens in a replay. after: None: the host sends `data`; else the instrument says it, so many
-    seconds after what happened before."""
-
-    after: float | None
-    data: bytes
-
-
-class ReplayedInstrument(SimulatedInstrument):
-    """An instrument that plays a conversation again; `check()` says how it went."""
 
     def __init__(
         self,
@@ -135,6 +120,10 @@ class ReplayedInstrument(SimulatedInstrument):
         report = settled(self.report)
         if not report.is_clean:
             raise ProtocolMismatch(report)
+
+
+replay = ReplayedInstrument
+"""As tests write it: `with replay("scale.txt") as scale:`."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labtether.testing._cassette import Cassette, CassetteOff, cassette, cassette_file
 from labtether.testing._replay import ReplayedInstrument, replay
 from labtether.testing._sources import Source
-from labtether.testing.faults import Fault
+from labtether.testing.faults import Fault, Refuse
 
 if TYPE_CHECKING:
     from labtether.testing._simulated import SimulatedInstrument
@@ -26,9 +26,10 @@ class Replaying:
     """The test's file and its name: where its cassettes are kept."""
     passed = True
     """Whether the test has: only then a new recording takes the place of a cassette."""
-    instruments: list[SimulatedInstrument]
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.instruments: list[SimulatedInstrument] = []
+        self.faults = tuple(faults)
         self.cassettes: list[Cassette] = []
 
     def replay(
@@ -71,7 +72,8 @@ class Replaying:
         return made
 
     def _possible(self, transport: str) -> list[Fault]:
-        raise NotImplementedError
+        """The faults of every instrument that there can be on this transport."""
+        return [fault for fault in self.faults if transport != "pty" or not isinstance(fault, Refuse)]
 
     def _eject(self, failures: list[Exception]) -> None:
         """Stop the cassettes."""

@@ -36,15 +36,7 @@ QUIET = 0.02
 """Without a framing, and of Modbus, a command is what comes until so many seconds of silence."""
 
 
-def script(
-    name: str = "instrument",
-    framing: FramingLike | None = "\n",
-    *,
-    transport: str = "pty",
-    faults: Sequence[Fault] = (),
-    greeting: str | bytes | Raw | None = None,
-    port: int = 0,
-) -> ScriptedInstrument:
+class ScriptedInstrument(SimulatedInstrument):
     """An instrument that follows a script, switched on, with nothing in its script yet.
 
     name: in what is told about it. framing: as on the host's link: what commands and replies end in; where the two
@@ -54,12 +46,9 @@ def script(
     on by `power_cycle()`, and over a network to each host. port: of a network; 0: any that is free.
 
     Raises TypeError or ValueError for bad arguments, OSError if there is no such place.
+
+    Its steps may be written while it is used; `check()` says how it went.
     """
-    return ScriptedInstrument(name, framing, transport=transport, faults=faults, greeting=greeting, port=port)
-
-
-class ScriptedInstrument(SimulatedInstrument):
-    """An instrument that follows a script. Its steps may be written while it is used; `check()` says how it went."""
 
     def __init__(
         self,
@@ -161,6 +150,10 @@ class ScriptedInstrument(SimulatedInstrument):
         """Switch it off. What it has heard, and how it went, can still be asked. May be called twice."""
         super().stop()
         self._script.close()
+
+
+script = ScriptedInstrument
+"""As tests write it: `with script("psu", framing="\\n") as psu:`."""
 
 
 class Step:

@@ -242,6 +242,6 @@ def serving(kind: Callable[..., _core.Simulation], *first: Any, faults: Sequence
     """`kind` of a simulation with what comes first, as it is made."""
 
     def make(name: str, transport: str, path: str, port: int) -> _core.Simulation:
-        return kind(*first, name, transport, path, port, list(faults))
+        return kind(*first, (name, transport, path, port, list(faults)))
 
     return make

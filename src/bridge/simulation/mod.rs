@@ -53,27 +53,23 @@ fn refused(error: &std::io::Error) -> PyErr {
         .map_or_else(|| PyOSError::new_err(why.clone()), |errno| PyOSError::new_err((errno, why.clone())))
 }
 
-/// Puts `instrument` where it is found: `path` of a pseudo-terminal, `port` of this machine (0: any that is free), or under its name in
-/// memory.
-pub(super) fn serve_at(
-    py: Python<'_>,
-    instrument: impl Instrument + 'static,
-    name: &str,
-    transport: &str,
-    path: &str,
-    port: u16,
-    faults: &[Bound<'_, PyFault>],
-) -> PyResult<Simulation> {
+/// Where an instrument is to be found: its name, the transport, the `path` of a pseudo-terminal, the `port` of this machine (0: any that is
+/// free); in memory it is found under its name. And what goes wrong on the way to its host.
+type Spot<'py> = (String, String, PathBuf, u16, Vec<Bound<'py, PyFault>>);
+
+/// Puts `instrument` at `spot`.
+fn serve_at(py: Python<'_>, instrument: impl Instrument + 'static, spot: Spot<'_>) -> PyResult<Simulation> {
+    let (name, transport, path, port, faults) = spot;
     let engine: &Engine = engine().map_err(|error| to_python(py, &error, true))?;
     if transport != "memory" && engine.clock().is_virtual() {
         return Err(PyRuntimeError::new_err(
             "virtual time covers instruments in memory only (transport=\"memory\"): whoever comes to a real port waits by the kernel's clock",
         ));
     }
-    let faults = in_force(faults);
+    let faults = in_force(&faults);
     let _inside = engine.place().runtime.enter();
-    let (mut outside, port, door): (Box<dyn Outside>, u16, Option<doors::Door>) = match transport {
-        "pty" => (Box::new(Terminal::at(PathBuf::from(path))), 0, None),
+    let (mut outside, port, door): (Box<dyn Outside>, u16, Option<doors::Door>) = match transport.as_str() {
+        "pty" => (Box::new(Terminal::at(path)), 0, None),
         "tcp" | "rfc2217" => {
             let net = Net::open(port, transport == "rfc2217").map_err(|error| refused(&error))?;
             let port = net.port();
@@ -81,7 +77,7 @@ pub(super) fn serve_at(
         }
         "memory" => {
             let (memory, door) = Memory::new();
-            let door = doors::put_up(name, door).map_err(PyValueError::new_err)?;
+            let door = doors::put_up(&name, door).map_err(PyValueError::new_err)?;
             (Box::new(memory), 0, Some(door))
         }
         _ => return Err(PyValueError::new_err(format!("transport is pty, tcp, rfc2217 or memory, not {transport:?}"))),
@@ -121,48 +117,21 @@ impl Simulation {
 impl Simulation {
     /// One that follows a script.
     #[staticmethod]
-    #[pyo3(signature = (script, name, transport, path, port, faults))]
-    fn script(
-        script: &Bound<'_, PyScript>,
-        name: &str,
-        transport: &str,
-        path: &str,
-        port: u16,
-        faults: Vec<Bound<'_, PyFault>>,
-    ) -> PyResult<Simulation> {
-        serve_at(script.py(), script.get().played(), name, transport, path, port, &faults)
+    fn script(script: &Bound<'_, PyScript>, spot: Spot<'_>) -> PyResult<Simulation> {
+        serve_at(script.py(), script.get().played(), spot)
     }
 
     /// One that plays a conversation again.
     #[staticmethod]
-    #[pyo3(signature = (player, name, transport, path, port, faults))]
-    fn player(
-        player: &Bound<'_, PyPlayer>,
-        name: &str,
-        transport: &str,
-        path: &str,
-        port: u16,
-        faults: Vec<Bound<'_, PyFault>>,
-    ) -> PyResult<Simulation> {
-        serve_at(player.py(), player.get().0.clone(), name, transport, path, port, &faults)
+    fn player(player: &Bound<'_, PyPlayer>, spot: Spot<'_>) -> PyResult<Simulation> {
+        serve_at(player.py(), player.get().0.clone(), spot)
     }
 
     /// One of the devices that there are, as `asked`.
     #[staticmethod]
-    #[pyo3(signature = (kind, asked, name, transport, path, port, faults))]
-    #[expect(clippy::too_many_arguments, reason = "one call from one place")]
-    fn device(
-        py: Python<'_>,
-        kind: &str,
-        asked: BTreeMap<String, String>,
-        name: &str,
-        transport: &str,
-        path: &str,
-        port: u16,
-        faults: Vec<Bound<'_, PyFault>>,
-    ) -> PyResult<Simulation> {
+    fn device(py: Python<'_>, kind: &str, asked: BTreeMap<String, String>, spot: Spot<'_>) -> PyResult<Simulation> {
         let device = device(kind, &asked).map_err(PyValueError::new_err)?;
-        serve_at(py, device.instrument, name, transport, path, port, &faults)
+        serve_at(py, device.instrument, spot)
     }
 
     /// Of a network, the port it listens on.

@@ -109,11 +109,11 @@ impl Tls {
         }
         let refused = |why: String| OpenError::new(OpenKind::Refused, why);
         let verifier: Arc<dyn ServerCertVerifier> = match &self.trust {
-            Trust::Anyone => Arc::new(Anyone(Arc::clone(&self.provider))),
+            Trust::Anyone => self.doorkeeper(LetsIn::Anyone),
             Trust::These(authorities) => {
                 let roots = roots(authorities).map_err(|error| refused(error.to_string()))?;
                 let chains = self.chains(roots).map_err(refused)?;
-                Arc::new(Known { chains, known: authorities.clone() })
+                self.doorkeeper(LetsIn::Known { chains, known: authorities.clone() })
             }
             Trust::System => {
                 let found = rustls_native_certs::load_native_certs();
@@ -139,6 +139,10 @@ impl Tls {
         // Each connection shows its certificate: an instrument that was swapped is noticed.
         config.resumption = Resumption::disabled();
         Ok(Arc::clone(self.ready.get_or_init(|| Arc::new(config))))
+    }
+
+    fn doorkeeper(&self, lets_in: LetsIn) -> Arc<dyn ServerCertVerifier> {
+        Arc::new(Doorkeeper { lets_in, provider: Arc::clone(&self.provider) })
     }
 
     fn chains(&self, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
@@ -191,15 +195,23 @@ fn identity(cert: &Pem, key: &Pem, provider: &CryptoProvider) -> Result<Arc<Sing
     }
 }
 
-/// Certificates that were given: as authorities, or as the instrument's own. A self-signed one is often marked as fit for signing, and
-/// then no chain may end with it; but who gives it as `ca` has said whom it belongs to.
+/// Who is let in. That whoever shows a certificate has its key is always proved.
 #[derive(Debug)]
-struct Known {
-    chains: Arc<WebPkiServerVerifier>,
-    known: Vec<CertificateDer<'static>>,
+struct Doorkeeper {
+    lets_in: LetsIn,
+    provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Known {
+#[derive(Debug)]
+enum LetsIn {
+    /// Certificates that were given: as authorities, or as the instrument's own. A self-signed one is often marked as fit for signing, and
+    /// then no chain may end with it; but who gives it as `ca` has said whom it belongs to.
+    Known { chains: Arc<WebPkiServerVerifier>, known: Vec<CertificateDer<'static>> },
+    /// `verify=False`: whoever has a certificate.
+    Anyone,
+}
+
+impl ServerCertVerifier for Doorkeeper {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -208,9 +220,10 @@ impl ServerCertVerifier for Known {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        let LetsIn::Known { chains, known } = &self.lets_in else { return Ok(ServerCertVerified::assertion()) };
+        match chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // Dates are looked at before uses (webpki), so that an old one does not come here.
-            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.known.contains(end_entity) => {
+            Err(Error::InvalidCertificate(CertificateError::Other(_))) if known.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -224,7 +237,7 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, signed)
+        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -233,49 +246,10 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, signed)
+        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-/// `verify=False`: whoever shows a certificate has its key, and that is all that is known.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,5 +1,6 @@
 """What the simulated devices share: frames that are no lines, and waiting for what a device does."""
 
+import abc
 import time
 from collections.abc import Callable
 
@@ -25,9 +26,9 @@ class Device(Instrument):
 class Framed(Device):
     """A device whose commands have no terminator: made with `terminator=NEVER`, it cuts them itself."""
 
+    @abc.abstractmethod
     def cut(self, buffer: bytearray) -> bytes | None:
         """Take the first whole command off the front of `buffer`; None: not yet."""
-        raise NotImplementedError
 
     def _read(self) -> None:
         super()._read()
