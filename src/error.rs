@@ -129,9 +129,9 @@ pub enum LinkError {
     /// Not set up, or stopped.
     #[error("{} is closed: {why}", about.link)]
     Closed { about: Box<Evidence>, why: String },
-    /// Another link of this process has the port, or the turn did not come.
+    /// Another link of this process has the port, or the turn did not come. `lifespan`: whose link has the port, by number; zero: nobody's.
     #[error("{} is busy: {why}", about.link)]
-    Busy { about: Box<Evidence>, why: String },
+    Busy { about: Box<Evidence>, why: String, lifespan: u64 },
     /// The port did not open.
     #[error("cannot open {}: {cause}", about.port)]
     Open { about: Box<Evidence>, cause: OpenError },

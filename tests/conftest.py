@@ -66,11 +66,13 @@ def backend(anyio_backend: tuple[str, dict[str, Any]]) -> str:
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """What comes once and stays is there before anything is counted: the engine's thread, uvloop's signal pipe."""
+    """What comes once and stays is there before anything is counted: the engine's thread, uvloop's signal pipe,
+    labtether's own loop."""
     for name, options in BACKENDS.values():
         anyio.run(anyio.sleep, 0, backend=name, backend_options=options)
     with lt.link("sim://balance").sync:
         pass
+    lt.lifecycle.sync.stop()
 
 
 @pytest.fixture(autouse=True)

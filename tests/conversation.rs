@@ -5,13 +5,13 @@
 mod common;
 
 use bytes::Bytes;
+use common::asking::poll;
 use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::error::{Effect, LinkError};
 use labtether::link::feed::Feed;
 use labtether::link::job::{Poll, Request, Want, What};
-use labtether::link::question::Question;
 use labtether::link::rules::Resync;
-use labtether::link::ticket::{Answer, Pending, next_id};
+use labtether::link::ticket::{Answer, Pending};
 use std::time::Duration;
 
 #[tokio::test]
@@ -272,17 +272,7 @@ async fn timeouts_of_minutes_take_no_time() {
 async fn a_poll_does_not_drift_and_loses_beats_rather_than_shifting_them() {
     let mut rig = Rig::open().await;
     let feed = Feed::new(1000);
-    let framing = lines();
-    let poll = Poll {
-        id: next_id(),
-        question: Question::new(Bytes::from_static(b"SI"), framing.encode(b"SI").unwrap(), framing),
-        every: ms(100),
-        count: Some(4),
-        limit: SOON,
-        turn: SOON,
-        skip_errors: false,
-        feed: feed.clone(),
-    };
+    let poll = Poll { count: Some(4), ..poll(&feed) };
     let began = rig.clock().now();
     rig.link.tell(Request::Poll(poll), rig.clock()).unwrap();
     let mut asked = Vec::new();

@@ -9,7 +9,7 @@ use common::plug::{Plug, plugged};
 use common::{Bench, Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::error::Effect;
 use labtether::link::feed::Feed;
-use labtether::link::job::Request;
+use labtether::link::job::{Asker, Request};
 use labtether::link::opener::Place;
 use labtether::link::reconnecting::Ready;
 use labtether::link::rules::{Reconnect, Resync};
@@ -28,7 +28,7 @@ fn says_hello(cell: &Cell, results: &Results) -> Ready {
         let (link, place) = cell.get().expect("opened once before").clone();
         let results = results.clone();
         Box::pin(async move {
-            let mut hello = link.ask_as(true, query("HELLO"), None, ms(500), ms(500), place.clock());
+            let mut hello = link.ask_as(Asker::Readying, query("HELLO"), None, ms(500), ms(500), place.clock());
             let verdict = wait(&mut hello).await;
             results.lock().unwrap().push(verdict.clone());
             match verdict {
@@ -100,7 +100,7 @@ async fn what_is_asked_at_once_while_readying_is_asked_one_by_one() {
     let (mut rig, plug, _results) = with(|config| {
         config.ready = Some(Arc::new(move || {
             let (link, place) = in_ready.get().expect("opened once before").clone();
-            let ask = move |command| link.ask_as(true, query(command), None, SOON, SOON, place.clock());
+            let ask = move |command| link.ask_as(Asker::Readying, query(command), None, SOON, SOON, place.clock());
             let (mut first, mut second) = (ask("A"), ask("B"));
             Box::pin(async move {
                 let (first, second) = (text(wait(&mut first).await.unwrap()), text(wait(&mut second).await.unwrap()));

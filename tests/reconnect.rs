@@ -5,7 +5,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::asking::{asks, cancelled, cancels, halt, is_pending, numbered, pattern, question, receive};
+use common::asking::{asks, cancelled, cancels, halt, is_pending, numbered, pattern, poll, question, receive};
 use common::plug::{Plug, plugged};
 use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::clock::Moment;
@@ -269,9 +269,8 @@ async fn subscribers_are_told_and_go_on() {
     }
 }
 
-fn poll(feed: &Arc<Feed>, skip_errors: bool) -> Request {
-    let (id, every, feed) = (next_id(), ms(100), feed.clone());
-    Request::Poll(Poll { id, question: question("SI"), every, count: None, limit: SOON, turn: SOON, skip_errors, feed })
+fn polls(feed: &Arc<Feed>, skip_errors: bool) -> Request {
+    Request::Poll(Poll { skip_errors, ..poll(feed) })
 }
 
 #[tokio::test]
@@ -281,7 +280,7 @@ async fn a_poll_ends_or_goes_on_as_it_was_told() {
             let (mut rig, plug) = open().await;
             let feed = Feed::new(10);
             let mut slow = waits.then(|| rig.query("SLOW", SOON));
-            rig.link.tell(poll(&feed, skip_errors), rig.clock()).unwrap();
+            rig.link.tell(polls(&feed, skip_errors), rig.clock()).unwrap();
             // It has asked, or waits for its turn.
             assert_eq!(rig.bench.hear().await, if waits { "SLOW" } else { "SI" });
             rig.goes(&plug);
@@ -309,7 +308,7 @@ async fn a_poll_that_begins_while_away_waits_too() {
     rig.goes(&plug);
     rig.bench.pause(ms(1)).await;
     let feed = Feed::new(10);
-    rig.link.tell(poll(&feed, false), rig.clock()).unwrap();
+    rig.link.tell(polls(&feed, false), rig.clock()).unwrap();
     rig.bench.pause(ms(5000)).await;
     rig.comes_back(&plug).await;
     rig.bench.answers("SI", "1").await;

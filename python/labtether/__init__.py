@@ -47,7 +47,8 @@ from labtether._framing import (
     UntilQuiet,
 )
 from labtether._handle import Handle
-from labtether._lifecycle import lifecycle
+from labtether._instrument import Instrument
+from labtether._lifecycle import lifecycle, setup, stop
 from labtether._line_settings import Rs485, Tls
 from labtether._link import Link
 from labtether._nursery import Nursery, open_nursery
@@ -96,6 +97,7 @@ __all__ = [
     "Framing",
     "Handle",
     "IeeeBlock",
+    "Instrument",
     "InstrumentBusy",
     "InstrumentError",
     "InternalError",
@@ -154,9 +156,11 @@ __all__ = [
     "rfc2217",
     "run_sync",
     "serial",
+    "setup",
     "situation",
     "sleep",
     "sleep_until",
+    "stop",
     "tcp",
     "until_done",
     "usb",

@@ -15,7 +15,7 @@ from labtether._strand import current_strand
 if TYPE_CHECKING:
     import anyio
 
-__all__ = ["annotate", "settle"]
+__all__ = ["annotate", "is_anyios", "settle"]
 
 
 @types.coroutine
@@ -25,6 +25,20 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
 
     A second cancellation is kept and changes nothing: the wait goes on.
     """
+    if operation.parks and is_anyios(error):
+        # A scope inside the lifespan was cancelled, because its child failed: that does not keep it from parking.
+        shield = _shield()
+        try:
+            return (yield from _parked(operation))
+        except GeneratorExit:
+            shield = None
+            raise
+        except asyncio.CancelledError as newer:
+            error = newer
+        finally:
+            if shield is not None:
+                shield.__exit__(None, None, None)
+            del shield
     operation.cancel()
     if not operation.settled():
         error = yield from _until_ended(operation, error)
@@ -35,6 +49,12 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
     finally:
         # The frame must not keep the error that keeps the frame: a forgotten link would wait for the collector.
         del error
+
+
+def _parked(operation: _core.Operation) -> Generator[Any, Any, Any]:
+    while not operation.settled():
+        yield operation.future()
+    return operation.result()
 
 
 def _until_ended(operation: _core.Operation, error: BaseException) -> Generator[Any, Any, BaseException]:
@@ -96,10 +116,11 @@ def _shield() -> anyio.CancelScope | None:
 
 def _the_one_to_raise(first: BaseException, newer: BaseException) -> BaseException:
     """anyio swallows its own cancellations by their message; a task's own cancel must not be taken for one of those."""
-    return first if _is_anyios(newer) and not _is_anyios(first) else newer
+    return first if is_anyios(newer) and not is_anyios(first) else newer
 
 
-def _is_anyios(error: BaseException) -> bool:
+def is_anyios(error: BaseException) -> bool:
+    """Whether this cancellation is one of anyio's own, on asyncio."""
     return (
         bool(error.args) and isinstance(error.args[0], str) and error.args[0].startswith("Cancelled via cancel scope ")
     )

@@ -7,6 +7,7 @@ import atexit
 import concurrent.futures.thread  # noqa: F401  its exit hook has to be registered before ours, so that ours runs first
 import logging
 import os
+import sys
 import threading
 
 from labtether import _await, _core  # noqa: F401  the first cancellation must not wait for an import
@@ -75,6 +76,16 @@ def _end_for_good() -> None:
     _core.leave_daemons()
 
 
+def _close_what_lives() -> float:
+    """In the first net, and only where something was ever set up. Returns the seconds it took."""
+    hosts = sys.modules.get("labtether._hosts")
+    if hosts is None or not hosts.live_hosts():
+        return 0.0
+    from labtether._last import close_all
+
+    return close_all()
+
+
 def _is_started() -> bool:
     return _clerk is not None
 
@@ -90,7 +101,7 @@ def _write_log() -> None:
 
 
 def _end() -> None:
-    left = _core.shut_down()
+    left = _core.shut_down(_close_what_lives())
     if left:
         logger.error("still running at the end of the process: %s", ", ".join(left))
     if _clerk is not None and _clerk is not threading.current_thread():

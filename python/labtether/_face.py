@@ -15,7 +15,7 @@ from labtether._framing import Encoder, Framed, FramingLike, as_framing, encoder
 from labtether._options import Extras
 from labtether._values import Raw, TraceEvent
 
-__all__ = ["Face", "Message", "is_interactive"]
+__all__ = ["Face", "Message", "calling_place", "is_interactive"]
 
 M = TypeVar("M", str, bytes)
 
@@ -184,8 +184,7 @@ class Face(Generic[M]):
                 del failure
 
     def _place(self) -> str:
-        here = _caller()
-        return f"at {here}" if here is not None else f"(made at {self._made})"
+        return calling_place(self._made)
 
     def _only_raw(self, method: str) -> None:
         if self._framing is not None:
@@ -217,6 +216,12 @@ def _caller() -> str | None:
     while frame.f_back is not None and _root(frame) == "labtether":
         frame = frame.f_back
     return None if _root(frame) in _RUNNERS else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def calling_place(made: str | None = None) -> str:
+    """Where the user's code stands, in words; where a runner called us directly: where it was made, if known."""
+    here = _caller()
+    return f"at {here}" if here is not None else "by a task" if made is None else f"(made at {made})"
 
 
 _RUNNERS = frozenset({"asyncio", "anyio", "trio", "uvloop", "threading", "concurrent"})

@@ -14,8 +14,9 @@ import anyio
 
 from labtether import _core
 from labtether._checks import check_name
-from labtether._errors import CleanupTimeout, LinkError
+from labtether._errors import CleanupTimeout
 from labtether._handle import Handle
+from labtether._hosted import Hosted
 from labtether._outcome import Kept
 
 if TYPE_CHECKING:
@@ -252,10 +253,20 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _watched(value: Any, closing: _core.Event) -> Callable[[], LinkError | None]:
-    """A link that is lost closes its host; afterwards: what became of it."""
+def _watched(value: Any, closing: _core.Event) -> Callable[[], BaseException | None]:
+    """A link that is lost, or an instrument that ends by itself, closes its host; afterwards: what became of it."""
+    if isinstance(host := getattr(value, "_host", None), Hosted):
+        host.set_when_over(closing)
+        return lambda: _why_over(host)
     wire = getattr(value, "_wire", None)
     if not isinstance(wire, _core.Wire):
         return lambda: None
     wire.set_when_over(closing)
     return lambda: wire.lost()
+
+
+def _why_over(host: Hosted) -> BaseException | None:
+    """What ended an instrument that nobody told to end."""
+    if not host.over.is_set() or host.reason is None:
+        return None
+    return host.take_failure() or host.closed(host.reason)

@@ -1,26 +1,194 @@
-"""The lifecycle as users see it: `lt.lifecycle`."""
+"""The lifecycle as users see it: `lt.lifecycle`, and `lt.setup` and `lt.stop` for several at once."""
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, TypeVar, cast, final
 
+import anyio
+
+from labtether._engine import ensure_started
+from labtether._errors import LinkClosed
+from labtether._face import calling_place, is_interactive
+from labtether._hosted import Hosted
+from labtether._hosting import Host
+from labtether._hosts import live_hosts, set_up_links
+from labtether._instrument import Instrument
+from labtether._link import Link
+from labtether._outcome import Failed, Outcome
+from labtether._own_loop import check_elsewhere, run_blocking, run_its_loop
+from labtether._race import gather, outcomes
 from labtether._tree import Tree, lifecycle_tree
 
-__all__ = ["Lifecycle", "lifecycle"]
+__all__ = ["Lifecycle", "SyncLifecycle", "lifecycle", "setup", "stop"]
+
+T = TypeVar("T")
+
+# What `enter()` was given may take so long to close.
+CLOSING = 10.0
+
+
+async def setup(*things: Any, replace: bool | None = None) -> tuple[Any, ...]:
+    """Set up several links and instruments at once: all, or none. Returns them, in order.
+
+    replace: see Link.setup. If one fails, or this is cancelled, those that this call has set up are stopped before it
+    raises: the error, or an ExceptionGroup if several failed. What was set up before is left alone.
+    """
+    _check(things, "setup")
+    ensure_started()
+    fresh = [thing for thing in things if thing.state == "closed"]
+    begun: list[Callable[[], Any]] = [partial(thing.setup, replace=replace) for thing in things]
+    try:
+        await gather(*begun)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            for outcome in await outcomes(*(thing.stop for thing in reversed(fresh))):
+                if isinstance(outcome, Failed):
+                    error.add_note(f"labtether: and then, while it was undone: {outcome.error!r}")
+        if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            raise error.exceptions[0] from None
+        raise
+    return things
+
+
+async def stop(*things: Any) -> None:
+    """Stop several links and instruments at once; without arguments everything: the instruments, then the links that
+    are left.
+
+    All are stopped, whatever becomes of the others; then the error is raised, or an ExceptionGroup if several failed.
+    """
+    if things:
+        _check(things, "stop")
+        _raise(await outcomes(*(thing.stop for thing in reversed(things))))
+        return
+    whole = [host for host in live_hosts() if host.parent is None]
+    ended = await outcomes(*(partial(_leave, host) for host in reversed(whole)))
+    ended += await outcomes(*(link.stop for link in list(set_up_links) if link.state != "closed"))
+    _raise(ended)
+
+
+async def _leave(host: Hosted) -> None:
+    interrupt = await host.leave()
+    error = interrupt or host.take_failure()
+    if error is not None:
+        raise error
+
+
+def _check(things: tuple[Any, ...], verb: str) -> None:
+    for thing in things:
+        if not isinstance(thing, Link | Instrument):
+            cure = "; for other context managers: lt.lifecycle.enter()" if hasattr(thing, "__aenter__") else ""
+            raise TypeError(f"{verb} takes links and instruments, not {type(thing).__name__}{cure}")
+
+
+def _raise(ended: list[Outcome[Any]]) -> None:
+    failures = [outcome.error for outcome in ended if isinstance(outcome, Failed)]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise BaseExceptionGroup(f"{len(failures)} could not be stopped properly", failures)
 
 
 @final
 class Lifecycle:
     """The hidden root of everything that is set up. There is one: `lt.lifecycle`."""
 
-    __slots__ = ()
+    __slots__ = ("_entered",)
+
+    def __init__(self) -> None:
+        self._entered: list[tuple[Any, Host]] = []
+
+    async def enter(self, cm: AbstractAsyncContextManager[T]) -> T:
+        """Enter any async context manager, in a task of its own, and give what it gives: until `exit()`, `lt.stop()`,
+        the end of this event loop or of the process. Cells, threads and other loops may exit what another entered.
+
+        All or nothing: if entering fails or is cancelled, nothing stays entered. A link or an instrument is set up.
+        Raises TypeError for what is no async context manager, RuntimeError where no event loop runs.
+        """
+        if not hasattr(type(cm), "__aenter__") or not hasattr(type(cm), "__aexit__"):
+            raise TypeError(f"enter() takes an async context manager, not {type(cm).__name__}")
+        ensure_started()
+        thing: Any = cm
+        if isinstance(thing, Link | Instrument):
+            return cast("T", await thing.setup())
+        label = getattr(cm, "name", None)
+        name = label if isinstance(label, str) else _described(cm)
+        place = calling_place()
+        host = Host(name, "entered", cm, close_timeout=CLOSING, replace=is_interactive(), place=place)
+        host.begin()
+        await host.wait_entered()
+        value: T = host.value
+        self._entered = [(known, one) for known, one in self._entered if not one.over.is_set()]
+        self._entered += [(cm, host), (value, host)]
+        return value
+
+    async def exit(self, entered: Any) -> None:
+        """Leave what was entered: the context manager, or what it gave. Waits until it has been left; always works.
+
+        Raises what leaving raises; LinkClosed for what was not entered, or was left already.
+        """
+        if isinstance(entered, Link | Instrument):
+            await entered.stop()
+            return
+        host = next((host for known, host in self._entered if known is entered and not host.over.is_set()), None)
+        if host is None:
+            raise LinkClosed(f"{type(entered).__name__} was not entered here, or has been left")
+        await _leave(host)
 
     def tree(self) -> Tree:
-        """Everything that is alive: nurseries, tasks that say what they do, links, threads, locks that are held."""
+        """Everything that is alive: instruments, nurseries, tasks that say what they do, links, threads, locks that are
+        held."""
         return lifecycle_tree()
+
+    @property
+    def sync(self) -> SyncLifecycle:
+        """The same for code without an event loop."""
+        return SyncLifecycle()
 
     def __repr__(self) -> str:
         return f"<lifecycle: {len(self.tree().children)} alive>"
+
+
+def _described(cm: Any) -> str:
+    function = getattr(cm, "func", None)
+    return str(getattr(function, "__qualname__", type(cm).__qualname__)).rpartition(".")[2]
+
+
+@final
+class SyncLifecycle:
+    """Setting up and stopping, blocking: from `lt.lifecycle.sync`. Instruments then live in labtether's own loop."""
+
+    __slots__ = ()
+
+    def setup(self, *things: Any, replace: bool | None = None) -> tuple[Any, ...]:
+        """See lt.setup."""
+        _check(things, "setup")
+        done: tuple[Any, ...] = run_blocking(setup, *things, replace=replace)
+        return done
+
+    def stop(self, *things: Any) -> None:
+        """See lt.stop. Raises RuntimeError in a thread whose running loop is needed."""
+        _check(things, "stop")
+        hosts = [thing._host for thing in things if isinstance(thing, Instrument)] if things else live_hosts()
+        for host in hosts:
+            if host is not None and not host.over.is_set():
+                check_elsewhere(host)
+                run_its_loop(host)
+        run_blocking(stop, *things)
+
+    def enter(self, cm: AbstractAsyncContextManager[T]) -> T:
+        """See Lifecycle.enter."""
+        value: T = run_blocking(lifecycle.enter, cm)
+        return value
+
+    def exit(self, entered: Any) -> None:
+        """See Lifecycle.exit."""
+        run_blocking(lifecycle.exit, entered)
+
+    def __repr__(self) -> str:
+        return repr(lifecycle).replace("<lifecycle", "<lifecycle.sync", 1)
 
 
 lifecycle = Lifecycle()

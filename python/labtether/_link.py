@@ -15,6 +15,7 @@ from labtether._engine import ensure_started
 from labtether._errors import LinkBusy
 from labtether._face import is_interactive
 from labtether._framed import Framed
+from labtether._hosts import current_host, host_of, make_room, set_up_links, stop_for
 
 if TYPE_CHECKING:
     from labtether._blocking import SyncLink
@@ -51,9 +52,19 @@ class Link(Asking[M]):
 
     async def _open(self, replace: bool, once: bool) -> None:
         ensure_started()
+        host = current_host()
+        replace = replace or (host is not None and any(one.replace for one in host.line()))
+        fresh = self.state in ("closed", "lost")
+        await self._opened(replace, once)
+        if fresh and host is not None:
+            host.adopt(self)
+        elif fresh:
+            set_up_links.add(self)
+
+    async def _opened(self, replace: bool, once: bool) -> None:
         shared = self._shared
         if shared is None:
-            await self._wire.setup(self._place(), replace, once)
+            await self._wired(replace, once)
             return
         if self in shared:
             if once:
@@ -63,11 +74,25 @@ class Link(Asking[M]):
         # Before it is open, so that nobody closes it under us.
         shared.add(self)
         try:
-            await self._wire.setup(self._place(), replace, False)
+            await self._wired(replace, False)
             self._wire.set_closed(False)
         except BaseException:
             shared.discard(self)
             raise
+
+    async def _wired(self, replace: bool, once: bool) -> None:
+        if replace:
+            await make_room(self)
+        while True:
+            try:
+                await self._wire.setup(self._place(), replace, once)
+            except LinkBusy as busy:
+                # An instrument has the port: it is stopped as a whole, with its parking, or not at all.
+                holder = host_of(getattr(busy, "lifespan", 0))
+                if holder is None or not await stop_for(self, holder):
+                    raise
+            else:
+                return
 
     async def stop(self) -> None:
         """Close the link, whatever it is doing: waits fail with LinkClosed, pending output is drained for at most

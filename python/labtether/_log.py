@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labtether._handle import Handle
+    from labtether._hosted import Hosted
     from labtether._nursery import Nursery
 
-__all__ = ["nursery_log", "stays_log", "stuck_log"]
+__all__ = ["lifespan_log", "nursery_log", "replaced_log", "stays_log", "stuck_log"]
 
 _nursery = logging.getLogger("labtether.nursery")
+_lifespan = logging.getLogger("labtether.lifespan")
 _thread = logging.getLogger("labtether.thread")
 
 
@@ -28,6 +30,17 @@ def _shown(error: BaseException) -> str:
     except Exception:
         # An error that cannot be shown is reported all the same, by its nursery.
         return type(error).__name__
+
+
+def lifespan_log(host: Hosted, what: str, error: BaseException | None = None, level: int = logging.WARNING) -> None:
+    """Something happened to a lifespan that nobody waits for."""
+    shown = "" if error is None else f": {_shown(error)}"
+    _lifespan.log(level, "%s: %s%s", host.name, what, shown, extra={"lifespan": host.name, "set_up": host.place})
+
+
+def replaced_log(other: str, link: str) -> None:
+    """In a notebook, a link has taken the place of one that was idle."""
+    _lifespan.info("%s was set up on the same port; it is stopped for %s", other, link)
 
 
 def stays_log(nursery: Nursery, seconds: float) -> None:

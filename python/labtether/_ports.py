@@ -7,6 +7,7 @@ port with it.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -157,6 +158,9 @@ class _Reader:
         loop = self._side.loop
         if loop.is_closed() or not loop.is_running():
             _core.loop_closed(loop)
+            hosts = sys.modules.get("labtether._hosts")
+            if hosts is not None:
+                hosts.loop_closed(loop)
         if loop.is_closed():
             # The port makes its futures by us, and we hold it: its descriptor need not wait for the collector.
             self._side.port.close()

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labtether import _core
+from labtether._hosts import live_hosts
 from labtether._strand import Strand, loose_strands
 from labtether._sync import shared
 
 if TYPE_CHECKING:
+    from labtether._hosted import Hosted
     from labtether._nursery import Nursery
 
 __all__ = ["Tree", "lifecycle_tree", "of_nursery"]
@@ -24,9 +26,9 @@ FOLD = 4
 class Tree:
     """One that is alive, and what it contains.
 
-    kind: "lifecycle", "nursery", "task", "service", "entered", "rust", "thread", "lock" and the like. age: seconds.
-    situation: what it says it is doing. detail: what is known besides. times: how many equal ones this line stands
-    for; `age` is then the oldest's.
+    kind: "lifecycle", "instrument", "nursery", "task", "service", "entered", "link", "rust", "thread", "lock" and the
+    like. age: seconds. situation: what it says it is doing. detail: what is known besides. times: how many equal ones
+    this line stands for; `age` is then the oldest's.
     """
 
     kind: str
@@ -105,12 +107,23 @@ def lifecycle_tree() -> Tree:
     tops = [_nursery(nursery, census) for nursery in nurseries if id(nursery) not in nested]
     root = min(census, default=0)
     names = {nursery.name for nursery in nurseries}
+    hosts = live_hosts()
+    hosted = [_hosted(host, hosts) for host in hosts if host.parent not in hosts]
+    shown = {f"link {link.name}" for host in hosts for link in list(host.links)}
     rust = [
         _rust(row, census)
         for row in census.get(root, ())
-        if row[0] not in known and not (row[2] == "task" and row[3] in names)
+        if row[0] not in known and not (row[2] == "task" and (row[3] in names or row[3] in shown))
     ]
-    return Tree("lifecycle", "labtether", children=_folded([*strands, *tops, *rust, *_shared(None)]))
+    return Tree("lifecycle", "labtether", children=_folded([*hosted, *strands, *tops, *rust, *_shared(None)]))
+
+
+def _hosted(host: Hosted, hosts: list[Hosted]) -> Tree:
+    inside = [_hosted(one, hosts) for one in hosts if one.parent is host]
+    links = [Tree("link", link.name, detail=f"{link.url} {link.state}") for link in list(host.links)]
+    detail = host.state if host.kind == host.name else f"{host.kind}, {host.state}"
+    kind = "entered" if host.kind == "entered" else "instrument"
+    return Tree(kind, host.name, _core.monotonic() - host.began, detail=detail, children=_folded([*inside, *links]))
 
 
 Row = tuple[int, int | None, str, str, float]

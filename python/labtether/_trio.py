@@ -20,9 +20,21 @@ from trio.lowlevel import (
 from labtether import _core
 from labtether._await import annotate
 
-__all__ = ["in_trio_task", "running_port", "wait", "watch_ends"]
+__all__ = ["in_trio_task", "running_port", "wait", "wait_sheltered", "watch_ends"]
 
 _port: RunVar[_core.Port | None] = RunVar("labtether port")
+
+
+_is_ending: RunVar[bool] = RunVar("labtether port is ending", default=False)
+
+
+def _no_longer_waits() -> None:
+    """Somebody does not wait any more whom the pump has not rung. At the end of a run, when it waits for the last of
+    them, it has to look again."""
+    if _is_ending.get():
+        port = _port.get()
+        if port is not None:
+            port.ring(0)
 
 
 class _Ends(trio.abc.Instrument):
@@ -52,6 +64,7 @@ class _Sleeper:
 
     def soon(self) -> None:
         self.ring()
+        _no_longer_waits()
 
     def ring(self) -> None:
         # Never twice: the deadline of a cancellation and the answer to it may come together.
@@ -104,6 +117,7 @@ async def _pump(port: _core.Port) -> None:
                 await _ring(port)
         finally:
             # Cancelled with the run; but a wait that is not over yet must still be rung.
+            _is_ending.set(True)
             with trio.CancelScope(shield=True):
                 while port.pending():
                     await _ring(port)
@@ -135,6 +149,7 @@ async def wait(operation: _core.Operation) -> Any:
             if operation.settled():
                 # Nobody may ring for it any more: the task is about to wait for something else.
                 port.forget(operation.key)
+                _no_longer_waits()
                 return Abort.SUCCEEDED
             leaving = _Leaving(operation, port, raise_cancel)
         return Abort.FAILED
@@ -158,6 +173,13 @@ async def wait(operation: _core.Operation) -> Any:
         raise
     finally:
         operation.close()
+
+
+async def wait_sheltered(operation: _core.Operation) -> Any:
+    """The same for what parks an instrument: a scope inside its lifespan, cancelled because its child failed, does not
+    keep it from that."""
+    with trio.CancelScope(shield=True):
+        return await wait(operation)
 
 
 async def _wait_alone(operation: _core.Operation) -> Any:
@@ -198,11 +220,16 @@ class _Leaving:
         self.scope = trio.CancelScope()
         self.patience = operation.patience
         self.has_patience = True
+        # Not at once: this is called while trio goes through the tasks that it cancels, and at the end of a run those
+        # are the system's, to which one more must not be added under its hands.
+        trio.lowlevel.current_trio_token().run_sync_soon(self._begin)
+
+    def _begin(self) -> None:
         try:
             trio.lowlevel.spawn_system_task(self._count, name="labtether cancel timeout")
         except (RuntimeError, trio.TrioInternalError):
             # The run is ending: nobody is left to count the time but Rust, which answers long before.
-            port.ring(self.key)
+            self.port.ring(self.key)
 
     async def _count(self) -> None:
         with self.scope:

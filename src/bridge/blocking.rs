@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 
 use super::answer::{describe, stuck};
 use super::inside::nap;
-use super::operation::{CANCEL_TIMEOUT, Operation, Step};
+use super::operation::{CANCEL_TIMEOUT, Operation};
 use super::seats::{Waiting, called, seat};
+use super::stage::Step;
 use super::work::Refusal;
 use crate::lifecycle::{engine, is_ending};
 use crate::nursery::thread::Parker;

@@ -10,6 +10,7 @@ use super::errors::to_python;
 use super::inside::begin_to_end;
 use super::label::Label;
 use super::operation::Operation;
+use super::values::span;
 use super::work::Work;
 use crate::lifecycle::{self, engine};
 use crate::link::log::{Level, want_wire};
@@ -27,13 +28,14 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Ends everything, within two seconds. Returns the names of what did not end.
+/// Ends everything, within two seconds, of which `spent` have gone. Returns the names of what did not end.
 #[pyfunction]
-pub(super) fn shut_down(py: Python<'_>) -> Vec<String> {
+pub(super) fn shut_down(py: Python<'_>, spent: f64) -> PyResult<Vec<String>> {
     begin_to_end();
-    let mut left = py.detach(lifecycle::shut_down);
+    let spent = span(spent)?;
+    let mut left = py.detach(|| lifecycle::shut_down(spent));
     left.extend(clerk::close(py));
-    left
+    Ok(left)
 }
 
 /// Registered with `os.register_at_fork`.
@@ -58,6 +60,12 @@ pub(super) fn after_fork_in_child() {
 #[pyfunction]
 pub(super) fn panics() -> u64 {
     lifecycle::panics()
+}
+
+/// A number that nothing else has: for what is rung through a port.
+#[pyfunction]
+pub(super) fn next_key() -> u64 {
+    next_id()
 }
 
 /// Who is alive, as a tree in words, and how many there are.

@@ -78,7 +78,10 @@ fn build(py: Python<'_>, error: &LinkError, text: bool) -> PyResult<PyErr> {
     let more = PyDict::new(py);
     let class = match error {
         LinkError::Closed { .. } => "LinkClosed",
-        LinkError::Busy { .. } => "LinkBusy",
+        LinkError::Busy { lifespan, .. } => {
+            more.set_item("lifespan", *lifespan)?;
+            "LinkBusy"
+        }
         LinkError::Open { cause, .. } => {
             more.set_item("kind", cause.kind.word())?;
             more.set_item("errno", cause.errno)?;

@@ -27,6 +27,7 @@ mod remote;
 mod seats;
 mod simulation;
 mod sleep;
+mod stage;
 mod stream;
 mod supervisor;
 mod turns;
@@ -105,6 +106,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(engine::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(engine::panics, module)?)?;
     module.add_function(wrap_pyfunction!(engine::alive, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::next_key, module)?)?;
+    module.add_function(wrap_pyfunction!(wire::belong_to, module)?)?;
+    module.add_function(wrap_pyfunction!(wire::make_way, module)?)?;
+    module.add_function(wrap_pyfunction!(wire::is_busy, module)?)?;
     module.add_function(wrap_pyfunction!(engine::next_log_record, module)?)?;
     module.add_function(wrap_pyfunction!(engine::log_wires, module)?)?;
     module.add_function(wrap_pyfunction!(engine::no_op, module)?)?;

@@ -8,6 +8,7 @@
 //! 2. The verdict is claimed inside `send`, on the awaiting thread.
 //! 3. A collected or closed operation never waits: dropping the work tells its owner.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,35 +25,14 @@ use super::errors::raised;
 use super::inside::{Inside, rest};
 use super::label::Label;
 use super::port::Port;
-use super::whose::{is_blocking, running_port, trio_wait};
-use super::work::{Refusal, Start, Verdict, Work};
+use super::stage::{Stage, State, Step, UnderWay};
+use super::whose::{is_blocking, parks, running_port, trio_wait};
+use super::work::{Refusal, Start, Verdict};
 use crate::error::Effect;
 use crate::link::ticket::next_id;
 
 /// How long a cancelled await waits for Rust before it gives up and says so.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-
-enum Stage {
-    Idle(Start),
-    Waiting(UnderWay),
-    /// The verdict has come, and is for whoever settles the cancellation.
-    Settled(Verdict),
-    Over,
-}
-
-struct UnderWay {
-    work: Box<dyn Work>,
-    waker: Waker,
-    port: Option<Py<Port>>,
-}
-
-struct State {
-    stage: Stage,
-    /// The generator that sees a cancellation through.
-    settling: Option<Py<PyAny>>,
-    /// What the instrument did, once a cancellation was seen through.
-    effect: Option<Effect>,
-}
 
 /// See the module.
 #[pyclass(frozen, weakref, module = "labtether._core")]
@@ -67,20 +47,25 @@ pub(super) struct Operation {
     shielded: bool,
     /// Once claimed, its value has to reach its asker before the next one's does.
     ordered: bool,
+    /// Asked by the lifespan of its link: a scope inside that, which was cancelled, does not keep it from parking its instrument.
+    parks: AtomicBool,
     /// How much longer than others a cancelled await waits for it to end.
     pub(super) patience: Duration,
-}
-
-pub(super) enum Step {
-    Ready(Verdict),
-    Refused(Refusal),
-    Pending,
 }
 
 impl Operation {
     pub(super) fn new(what: Label, text: bool, start: Start) -> Operation {
         let inside = Mutex::new(State { stage: Stage::Idle(start), settling: None, effect: None });
-        Operation { inside, key: next_id(), what, text, shielded: false, ordered: false, patience: Duration::ZERO }
+        Operation {
+            inside,
+            key: next_id(),
+            what,
+            text,
+            shielded: false,
+            ordered: false,
+            parks: AtomicBool::new(false),
+            patience: Duration::ZERO,
+        }
     }
 
     /// One that is begun even where the awaiting task is cancelled already.
@@ -92,6 +77,12 @@ impl Operation {
     /// One whose end takes `longer`: its instrument is told to stop, and is waited for.
     pub(super) fn patient(mut self, longer: Duration) -> Operation {
         self.patience = longer;
+        self
+    }
+
+    /// One that the lifespan of its link asks for.
+    pub(super) fn of_lifespan(self) -> Operation {
+        self.parks.store(true, Ordering::Relaxed);
         self
     }
 
@@ -207,12 +198,15 @@ impl Operation {
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let _inside = Inside::enter(py);
-        if !is_blocking()
-            && let Some(wait) = trio_wait(py)?
-        {
-            return wait.call1((slf,))?.call_method0(intern!(py, "__await__"));
+        if is_blocking() {
+            return Ok(slf.clone().into_any());
         }
-        Ok(slf.clone().into_any())
+        let sheltered = slf.get().parks.load(Ordering::Relaxed) && parks(py)?;
+        slf.get().parks.store(sheltered, Ordering::Relaxed);
+        match trio_wait(py, sheltered)? {
+            Some(wait) => wait.call1((slf,))?.call_method0(intern!(py, "__await__")),
+            None => Ok(slf.clone().into_any()),
+        }
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -355,6 +349,12 @@ impl Operation {
     #[getter(shielded)]
     fn is_shielded(&self) -> bool {
         self.shielded
+    }
+
+    /// Whether scopes that are cancelled do not cancel it: it parks an instrument.
+    #[getter]
+    fn parks(&self) -> bool {
+        self.parks.load(Ordering::Relaxed)
     }
 
     /// Whether nothing may come between the claim of its value and its return.

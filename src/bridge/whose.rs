@@ -72,14 +72,24 @@ fn latest(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> Option<Py<Port>> {
     if same { port.bind(py).upgrade()?.cast_into::<Port>().ok().map(Bound::unbind) } else { None }
 }
 
-/// What awaits an operation in trio, if this is a trio task.
-pub(super) fn trio_wait(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+/// What awaits an operation in trio, if this is a trio task; `sheltered`: from every scope that is cancelled.
+pub(super) fn trio_wait(py: Python<'_>, sheltered: bool) -> PyResult<Option<Bound<'_, PyAny>>> {
     if !in_trio(py)? {
         return Ok(None);
     }
     static WAIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if sheltered {
+        return py.import("labtether._trio")?.getattr("wait_sheltered").map(Some);
+    }
     let wait = WAIT.get_or_try_init(py, || py.import("labtether._trio")?.getattr("wait").map(Bound::unbind))?;
     Ok(Some(wait.bind(py).clone()))
+}
+
+/// Whether the code that runs belongs to a lifespan that ends.
+pub(super) fn parks(py: Python<'_>) -> PyResult<bool> {
+    static PARKS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let parks = PARKS.get_or_try_init(py, || py.import("labtether._hosts")?.getattr("parks").map(Bound::unbind))?;
+    parks.bind(py).call0()?.is_truthy()
 }
 
 /// Whether this is a trio task.

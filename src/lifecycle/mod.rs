@@ -225,8 +225,12 @@ pub fn log() -> Log {
 /// How long the end of the process may take before what is left is left behind. The rest of the two seconds is the interpreter's.
 const ENDING_TAKES: Duration = Duration::from_millis(1600);
 
-/// Ends everything: each session parks and closes, each wait fails with `LinkClosed`. Returns what did not end in time. Idempotent.
-pub fn shut_down() -> Vec<String> {
+/// However long lifespans took to close: for the last words, and for closing the ports.
+const AT_LEAST: Duration = Duration::from_millis(500);
+
+/// Ends everything: each session parks and closes, each wait fails with `LinkClosed`. `spent`: how much of the time has gone. Returns what
+/// did not end in time. Idempotent.
+pub fn shut_down(spent: Duration) -> Vec<String> {
     let Some(engine) = started() else { return Vec::new() };
     if ENDING.swap(true, Ordering::SeqCst) {
         return Vec::new();
@@ -254,7 +258,7 @@ pub fn shut_down() -> Vec<String> {
     engine.spawn("shutdown", watch);
     let ended = nursery.ended();
     let clock = engine.clock();
-    let deadline = clock.now() + ENDING_TAKES;
+    let deadline = clock.now() + ENDING_TAKES.saturating_sub(spent).max(AT_LEAST);
     let mut done = parker.wait_until(ended, wake, deadline, clock);
     for recording in engine.recordings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         // By now the last thing has happened on every link; it belongs into the file.

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::conversation::{Conversation, Current, Debt};
-use super::job::{Job, Sink, What};
+use super::job::{Asker, Job, Sink, What};
 use super::output::{Frame, Owner};
 use super::rules::Resync;
 use crate::clock::{Moment, Stamp};
@@ -152,7 +152,9 @@ impl Conversation {
         let is_free = self.current.is_none() && self.flights.is_empty() && in_step;
         let is_free = is_free && self.quiet_at(now) <= now;
         match &self.access {
-            Access::First { .. } if is_free => self.queue.iter().find(|job| job.first).map(|job| job.id),
+            Access::First { .. } if is_free => {
+                self.queue.iter().find(|job| job.asker == Asker::Readying).map(|job| job.id)
+            }
             _ => None,
         }
     }
@@ -162,7 +164,7 @@ impl Conversation {
         match &self.access {
             Access::All => !self.queue.is_empty(),
             Access::Nobody { .. } => false,
-            Access::First { .. } => self.queue.iter().any(|job| job.first),
+            Access::First { .. } => self.queue.iter().any(|job| job.asker == Asker::Readying),
         }
     }
 
@@ -171,7 +173,7 @@ impl Conversation {
         let cause = match &self.access {
             Access::All => return None,
             Access::Nobody { cause } => cause,
-            Access::First { .. } if job.first => return None,
+            Access::First { .. } if job.asker == Asker::Readying => return None,
             Access::First { cause } => cause,
         };
         let waits = match &job.what {

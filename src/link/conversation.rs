@@ -146,6 +146,8 @@ pub struct Conversation {
     pub(super) reopen: bool,
     /// Who may ask.
     pub(super) access: Access,
+    /// The lifespan around the link ends: why nobody else may ask any more.
+    pub(super) made_way: Option<Arc<str>>,
     /// The exchange that was open when the connection was lost.
     pub(super) lost_talk: Option<u64>,
     /// Rung by whoever works out what a message is.
@@ -207,6 +209,7 @@ impl Conversation {
             discard: false,
             reopen: false,
             access: Access::All,
+            made_way: None,
             lost_talk: None,
             ring,
         }

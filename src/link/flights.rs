@@ -84,6 +84,11 @@ impl Flights {
         self.up.first().map(|flight| &flight.asked)
     }
 
+    /// The next that is up and not on its way down, and that `is_it` says.
+    fn take_up(&mut self, is_it: impl Fn(&Job) -> bool) -> Option<Flight> {
+        self.take(|flight| flight.leaving.is_none() && is_it(&flight.asked.job))
+    }
+
     /// And whether each was being aborted.
     pub(super) fn take_all(&mut self) -> Vec<(Asked, bool)> {
         self.left.clear();
@@ -215,6 +220,19 @@ impl Conversation {
         match error {
             Some(error) => self.give(asked.job, Err(error.with_effect(effect)), now.moment),
             None => self.confirm(asked.job, effect, now.moment, asked.started),
+        }
+    }
+
+    /// Brings down those that `is_it` says; their askers get `error`.
+    pub(super) fn bring_down(
+        &mut self,
+        is_it: impl Fn(&Job) -> bool,
+        now: Stamp,
+        error: impl Fn(&Conversation, &Asked) -> LinkError,
+    ) {
+        while let Some(flight) = self.flights.take_up(&is_it) {
+            let error = error(self, &flight.asked);
+            self.descend(flight, now, Some(error));
         }
     }
 

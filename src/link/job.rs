@@ -29,6 +29,8 @@ pub enum Request {
     Subscribe { id: u64, pattern: Option<Regex>, feed: Arc<Feed> },
     /// Asks again and again.
     Poll(Poll),
+    /// The lifespan around the link has begun to end: from now on the line is its own. Why, for whoever else waits.
+    MakeWay(Arc<str>),
     /// Unasked messages that a function of the user's looked at and did not want, oldest first.
     GiveBack(Vec<Bytes>),
     /// A subscription or a poll has no reader any more.
@@ -59,6 +61,18 @@ pub enum Closing {
     Exit,
 }
 
+/// In whose place something is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asker {
+    /// Anybody.
+    #[default]
+    Anyone,
+    /// Whoever readies a new connection: nobody else may ask before.
+    Readying,
+    /// The lifespan that opened the link, which closes it too.
+    Lifespan,
+}
+
 /// One thing to do.
 #[derive(Debug)]
 pub struct Job {
@@ -74,8 +88,8 @@ pub struct Job {
     pub turn: Duration,
     /// When it was asked.
     pub asked: Moment,
-    /// It readies a new connection: nobody else may ask before.
-    pub first: bool,
+    /// In whose place.
+    pub asker: Asker,
     /// Where the verdict goes.
     pub reply: Sink,
 }
@@ -164,6 +178,8 @@ pub struct Poll {
     pub turn: Duration,
     /// Whether a failure is passed over instead of ending it.
     pub skip_errors: bool,
+    /// In whose place.
+    pub asker: Asker,
     /// Where the readings go.
     pub feed: Arc<Feed>,
 }

@@ -1,7 +1,7 @@
 //! What is said while nobody says anything, so that the instrument does not fall asleep. Paced here: Python may be blocked.
 
 use super::conversation::Conversation;
-use super::job::{Job, Sink, What};
+use super::job::{Asker, Job, Sink, What};
 use super::question::Question;
 use super::ticket::{Verdict, next_id};
 use crate::clock::{Moment, Stamp};
@@ -43,8 +43,16 @@ impl Conversation {
             None => What::Send { command, frame, urgent: false, raw: false },
         };
         let (limit, asked) = (self.rules.limit, now.moment);
-        let job =
-            Job { id: next_id(), talk: None, what, limit, turn: limit, asked, first: false, reply: Sink::KeepAlive };
+        let job = Job {
+            id: next_id(),
+            talk: None,
+            what,
+            limit,
+            turn: limit,
+            asked,
+            asker: Asker::Anyone,
+            reply: Sink::KeepAlive,
+        };
         self.queue.push(job);
     }
 

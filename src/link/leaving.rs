@@ -111,6 +111,7 @@ impl Conversation {
 
     fn over(&mut self, job: Job, now: Stamp) {
         let about = self.about(&job, None, now.moment);
-        self.give(job, Err(LinkError::Closed { about, why: "the exchange is over".to_owned() }), now.moment);
+        let why = self.made_way.as_deref().unwrap_or("the exchange is over").to_owned();
+        self.give(job, Err(LinkError::Closed { about, why }), now.moment);
     }
 }

@@ -27,7 +27,11 @@ impl Conversation {
                     self.unasked.put_back(Heard { body, at: now });
                 }
             }
+            Request::Poll(poll) if self.has_made_way_for(poll.asker) => {
+                poll.feed.end(Some(self.stopping(self.nothing_known(now))));
+            }
             Request::Poll(poll) => self.polls.add(poll, now.moment),
+            Request::MakeWay(why) => self.make_way(why, now),
             Request::Unsubscribe(id) => {
                 self.unasked.unsubscribe(id);
                 self.end_poll(id);
@@ -37,6 +41,11 @@ impl Conversation {
     }
 
     fn take_in(&mut self, job: Job, now: Stamp) {
+        if self.has_made_way_for(job.asker) && !matches!(job.what, What::Leave(_)) {
+            let about = self.about(&job, None, now.moment);
+            let error = self.stopping(about);
+            return self.give(job, Err(error), now.moment);
+        }
         if let Sink::Ticket(_) = &job.reply
             && !matches!(job.what, What::Leave(_) | What::Send { urgent: true, .. })
             && let Some(error) = self.background.take()

@@ -143,7 +143,7 @@ impl Conversation {
         if let Some(job) = self.queue.remove(id) {
             let about = self.about(&job, None, now.moment);
             let why = format!("{why}, so nothing more was asked");
-            self.give(job, Err(LinkError::Busy { about, why }), now.moment);
+            self.give(job, Err(LinkError::Busy { about, why, lifespan: 0 }), now.moment);
         }
     }
 
@@ -217,7 +217,7 @@ impl Conversation {
                 None => format!("the line was not quiet within {waited} s"),
             },
         };
-        LinkError::Busy { about, why }
+        LinkError::Busy { about, why, lifespan: 0 }
     }
 }
 

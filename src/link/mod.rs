@@ -21,6 +21,7 @@ mod letters;
 mod limits;
 mod loans;
 pub mod log;
+mod making_way;
 pub mod opener;
 mod output;
 mod pace;
@@ -40,7 +41,7 @@ mod unasked;
 mod writing;
 
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ use tokio::sync::mpsc::error::SendError;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Evidence, LinkError, OpenError};
-use job::{Closing, Job, Request, Sink, What};
+use job::{Asker, Closing, Job, Request, Sink, What};
 use log::{Level, Line, Log, Topic};
 use opener::Opener;
 use reconnecting::Ready;
@@ -125,6 +126,8 @@ pub struct Link {
     phase: Mutex<Phase>,
     /// How often it was stopped: a setup that began before a stop ends with it.
     stops: AtomicU64,
+    /// The lifespan that opened it; zero: none did.
+    lifespan: AtomicU64,
     gauge: Arc<Gauge>,
 }
 
@@ -138,6 +141,7 @@ impl Link {
             trace,
             phase: Mutex::new(Phase::Closed),
             stops: AtomicU64::new(0),
+            lifespan: AtomicU64::new(0),
             gauge: Arc::default(),
         })
     }
@@ -160,6 +164,11 @@ impl Link {
 
     fn is_open(&self) -> bool {
         matches!(&*self.phase(), Phase::Open(_))
+    }
+
+    /// Whether somebody is being answered, waits for a turn, or is owed something.
+    pub fn is_busy(&self) -> bool {
+        self.gauge.busy.load(Ordering::Relaxed)
     }
 
     fn is_closing(&self) -> bool {
@@ -207,7 +216,7 @@ impl Link {
     }
 
     fn busy(&self, why: String) -> LinkError {
-        LinkError::Busy { about: self.about(None), why }
+        LinkError::Busy { about: self.about(None), why, lifespan: 0 }
     }
 
     /// The error for a reply that was heard whole, and made no sense to its asker.
@@ -261,13 +270,13 @@ impl Link {
 
     /// Asks for something; the ticket is the wait.
     pub fn ask(&self, what: What, talk: Option<u64>, limit: Duration, turn: Duration, clock: &Clock) -> Ticket {
-        self.ask_as(false, what, talk, limit, turn, clock)
+        self.ask_as(Asker::Anyone, what, talk, limit, turn, clock)
     }
 
-    /// The same; `first`: for readying a new connection, before everybody else.
+    /// The same, in somebody's place.
     pub fn ask_as(
         &self,
-        first: bool,
+        asker: Asker,
         what: What,
         talk: Option<u64>,
         limit: Duration,
@@ -284,7 +293,7 @@ impl Link {
         match self.open_session(command, asked) {
             Ok(session) => {
                 let (ticket, reply) = ticket(id, &self.config.name, Some(session.mailbox.clone()));
-                let job = Job { id, talk, what, limit, turn, asked, first, reply: Sink::Ticket(reply) };
+                let job = Job { id, talk, what, limit, turn, asked, asker, reply: Sink::Ticket(reply) };
                 if let Some(job) = session.desk.ask(job)
                     && let Err(SendError(Request::Do(job))) = session.mailbox.send(Request::Do(job))
                     && let Sink::Ticket(reply) = job.reply
@@ -335,6 +344,16 @@ impl Link {
     /// What it was lost by, if it was.
     pub fn why_lost(&self, now: Moment) -> Option<LinkError> {
         self.open_session(None, now).err().filter(|error| matches!(error, LinkError::Lost { .. }))
+    }
+
+    /// The lifespan that opened it, by number; zero: none did.
+    pub fn lifespan(&self) -> u64 {
+        self.lifespan.load(Ordering::Relaxed)
+    }
+
+    /// It belongs to a lifespan from now on; zero: to none.
+    pub fn belong_to(&self, lifespan: u64) {
+        self.lifespan.store(lifespan, Ordering::Relaxed);
     }
 
     /// Where it was set up, if it is.

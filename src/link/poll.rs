@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::job::Poll;
+use super::job::{Asker, Poll};
 use super::ticket::{Answer, Verdict};
 use crate::clock::Moment;
 use crate::error::LinkError;
@@ -87,6 +87,17 @@ impl Polls {
             beat.poll.skip_errors
         });
         ended
+    }
+
+    /// Those of others than the lifespan end.
+    pub(super) fn make_way(&mut self, error: &LinkError) {
+        self.0.retain(|beat| {
+            let stays = beat.poll.asker != Asker::Anyone;
+            if !stays {
+                beat.poll.feed.end(Some(error.clone()));
+            }
+            stays
+        });
     }
 
     pub(super) fn end(&mut self, error: impl Fn() -> LinkError) {

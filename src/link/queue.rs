@@ -69,16 +69,20 @@ impl Queue {
         if now < self.alarm {
             return Vec::new();
         }
-        let (over, rest): (VecDeque<Job>, VecDeque<Job>) =
-            std::mem::take(&mut self.jobs).into_iter().partition(|job| patience_ends(job) <= now);
-        self.jobs = rest;
-        self.alarm = self.jobs.iter().map(patience_ends).min().unwrap_or(Moment::NEVER);
-        Vec::from(over)
+        self.take_those(|job| patience_ends(job) <= now)
     }
 
     /// Takes out those that `is_it` says.
     pub(super) fn discard(&mut self, is_it: impl Fn(&Job) -> bool) {
         self.jobs.retain(|job| !is_it(job));
+    }
+
+    /// Takes out those that `is_it` says, and gives them.
+    pub(super) fn take_those(&mut self, is_it: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let (those, rest): (VecDeque<Job>, VecDeque<Job>) = std::mem::take(&mut self.jobs).into_iter().partition(is_it);
+        self.jobs = rest;
+        self.alarm = self.jobs.iter().map(patience_ends).min().unwrap_or(Moment::NEVER);
+        Vec::from(those)
     }
 
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Job> + use<> {

@@ -6,7 +6,7 @@
 //! 3. The berth is given back by whoever closes the pipe, after it is closed.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -222,7 +222,13 @@ async fn take_berth(
         let clock = place.clock();
         let held = other.link.upgrade().and_then(|other| other.session().map(|session| (other, session)));
         let closing = match &held {
-            Some((other, session)) if replace && !other.gauge.busy.load(Ordering::Relaxed) && other.is_open() => {
+            // Its lifespan parks its instrument before it closes it: that is for who set it up.
+            Some((other, session)) if replace && is_idle(other) && other.lifespan() != 0 => {
+                let why =
+                    format!("the link {} of this process has the port, set up {}", other.config.name, session.place);
+                return Err(LinkError::Busy { about: link.about(None), why, lifespan: other.lifespan() });
+            }
+            Some((other, session)) if replace && is_idle(other) => {
                 link.log(
                     Level::Info,
                     format!(
@@ -255,6 +261,10 @@ async fn take_berth(
             () = session.give_up.cancelled() => return Err(link.closed("it was stopped while it waited for the port")),
         }
     }
+}
+
+fn is_idle(link: &Link) -> bool {
+    !link.is_busy() && link.is_open()
 }
 
 async fn close(

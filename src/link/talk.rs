@@ -9,7 +9,7 @@ use regex::bytes::Regex;
 
 use super::conversation::{Conversation, Current, Owed, Waiting};
 use super::hearing::cut;
-use super::job::{Ending, Job, What};
+use super::job::{Asker, Ending, Job, What};
 use super::limits::take_first;
 use super::loans::Source;
 use super::question::Abort;
@@ -22,6 +22,7 @@ use crate::framing::Framing;
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) id: u64,
+    pub(super) asker: Asker,
     pub(super) opened: Moment,
     limit: Duration,
     pub(super) started: Option<Moment>,
@@ -44,11 +45,12 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn new(id: u64, opened: Moment, limit: Duration, place: Arc<str>, abort: Option<Box<Abort>>) -> Talk {
+    pub(super) fn new(job: &Job, opened: Moment, place: Arc<str>, abort: Option<Box<Abort>>) -> Talk {
         Talk {
-            id,
+            id: job.id,
+            asker: job.asker,
             opened,
-            limit,
+            limit: job.limit,
             started: None,
             owed: VecDeque::new(),
             command: None,
@@ -152,7 +154,7 @@ impl Conversation {
                 return self.give(job, Err(LinkError::Lost { about, cause }), now.moment);
             }
             let about = self.about(&job, None, now.moment);
-            let why = "the exchange is over".to_owned();
+            let why = self.made_way.as_deref().unwrap_or("the exchange is over").to_owned();
             return self.give(job, Err(LinkError::Closed { about, why }), now.moment);
         };
         match &job.what {

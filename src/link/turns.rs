@@ -132,7 +132,7 @@ impl Conversation {
                 self.current = Some(Current::Query(Box::new(asked)));
             }
             What::Talk { place, abort } => {
-                let talk = Talk::new(job.id, now.moment, job.limit, place.clone(), abort.clone());
+                let talk = Talk::new(&job, now.moment, place.clone(), abort.clone());
                 self.current = Some(Current::Talk(Box::new(talk)));
                 let id = job.id;
                 self.give(job, Ok(Answer::Number(id)), now.moment);
@@ -265,14 +265,14 @@ impl Conversation {
                 if let Some(Current::Query(asked)) = self.current.take() {
                     let about = self.about(&asked.job, asked.started, now.moment);
                     let why = "its command was cut by an urgent message (unconfirmed)".to_owned();
-                    self.give(asked.job, Err(LinkError::Busy { about, why }), now.moment);
+                    self.give(asked.job, Err(LinkError::Busy { about, why, lifespan: 0 }), now.moment);
                     self.owe_anything(self.rules.drain, now.moment);
                 }
             }
             Some(Owner::Send(sending)) => {
                 let about = self.about(&sending.job, sending.started, now.moment);
                 let why = "its message was cut by an urgent one (unconfirmed)".to_owned();
-                self.give(sending.job, Err(LinkError::Busy { about, why }), now.moment);
+                self.give(sending.job, Err(LinkError::Busy { about, why, lifespan: 0 }), now.moment);
             }
             // What was left of it is gone, and so may its answer be.
             Some(Owner::Nobody) if self.debt.as_ref().is_some_and(|debt| debt.unwritten) => {
@@ -326,7 +326,7 @@ fn question(poll: &Poll, now: Moment) -> Job {
         limit: poll.limit,
         turn: poll.turn,
         asked: now,
-        first: false,
+        asker: poll.asker,
         reply: Sink::Poll(poll.id),
     }
 }

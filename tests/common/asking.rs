@@ -1,13 +1,15 @@
 //! What tests of a link's conversation ask, and what they make of its answers.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use labtether::error::{Effect, LinkError};
-use labtether::link::job::{Ending, What};
+use labtether::link::feed::Feed;
+use labtether::link::job::{Asker, Ending, Poll, What};
 use labtether::link::question::{Abort, Question};
-use labtether::link::ticket::{Answer, Pending, Ticket, Verdict};
+use labtether::link::ticket::{Answer, Pending, Ticket, Verdict, next_id};
 use labtether::transport::Transport;
 use regex::bytes::Regex;
 
@@ -43,6 +45,13 @@ pub(crate) fn stoppable(command: &str, reply: Option<&str>) -> What {
 pub(crate) fn numbered(command: &str) -> Question {
     let id = command.split(' ').next().unwrap();
     Question { id: Some(Bytes::copy_from_slice(id.as_bytes())), ..question(command) }
+}
+
+/// SI, asked every 100 ms.
+pub(crate) fn poll(feed: &Arc<Feed>) -> Poll {
+    let (asker, feed) = (Asker::Anyone, feed.clone());
+    let (id, every, question) = (next_id(), ms(100), question("SI"));
+    Poll { id, question, every, count: None, limit: SOON, turn: SOON, skip_errors: false, asker, feed }
 }
 
 pub(crate) fn receive(wanted: Option<&str>) -> What {

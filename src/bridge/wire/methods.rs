@@ -303,6 +303,7 @@ impl Wire {
             limit,
             turn,
             skip_errors,
+            asker: self.asker()?,
             feed: stream.feed.clone(),
         };
         self.link().tell(Request::Poll(poll), engine.clock()).map_err(|error| self.raise(py, &error))?;

@@ -1,5 +1,6 @@
 //! A link as Python's thin face sees it: arguments in, operations out. Converts, decides nothing. Its methods are in `methods.rs`.
 
+mod lifespan;
 mod methods;
 
 use std::sync::Arc;
@@ -22,10 +23,12 @@ use super::values::span;
 use super::work::Start;
 use crate::error::LinkError;
 use crate::lifecycle::{self, engine};
-use crate::link::job::{Ending, Task, What};
+use crate::link::job::{Asker, Ending, Task, What};
 use crate::link::question::Question;
 use crate::link::{Held, Link, Tether};
 use crate::transport::control::Control;
+
+pub(super) use lifespan::{belong_to, is_busy, make_way};
 
 /// The part of a link that lives in Rust. Held by faces only; when the last lets go, the link closes itself.
 #[pyclass(frozen, weakref, module = "labtether._core")]
@@ -106,7 +109,7 @@ impl Wire {
         // What becomes of an exchange is told once, when it is left.
         let label = if talk.is_some() && !matches!(what, What::Leave(_)) { label.inside() } else { label };
         let turns = self.turns.clone();
-        let first = self.first;
+        let asker = self.asker()?;
         let usable = self.is_usable();
         let ordered = matches!(what, What::Read(_) | What::Receive { .. });
         let operation = self.operation(
@@ -115,12 +118,13 @@ impl Wire {
                 let clock = engine()?.clock();
                 usable?;
                 turns.before(need, || {
-                    let pending = tether.0.ask_as(first, what, talk, limit, turn, clock);
+                    let pending = tether.0.ask_as(asker, what, talk, limit, turn, clock);
                     Box::new(Held { pending, tether })
                 })
             }),
         );
         let operation = operation.patient(patience);
+        let operation = if asker == Asker::Lifespan { operation.of_lifespan() } else { operation };
         Ok(if ordered { operation.ordered() } else { operation })
     }
 

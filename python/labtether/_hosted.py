@@ -1,0 +1,289 @@
+"""A host, seen from anywhere: what it holds, how it stands, and how it is waited for and stopped. Its task is in
+`_hosting.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from labtether import _core
+from labtether._errors import CleanupTimeout, LinkClosed
+from labtether._hosts import current_host
+from labtether._log import lifespan_log
+
+if TYPE_CHECKING:
+    from labtether._home import Home
+    from labtether._link import Link
+
+__all__ = ["Hosted"]
+
+# So long the loop of a host may take to answer, besides the host's own time for closing.
+ANSWER = 2.0
+
+
+class Hosted:
+    """See the module. Everything but `_run` and what it calls may be used from any loop or thread."""
+
+    __slots__ = (
+        "__weakref__",
+        "_cm",
+        "_cut",
+        "_ends",
+        "_home",
+        "_late",
+        "_loop",
+        "_told",
+        "_waiting",
+        "began",
+        "close_timeout",
+        "ended",
+        "ending",
+        "entered",
+        "failure",
+        "key",
+        "kind",
+        "links",
+        "name",
+        "over",
+        "parent",
+        "pid",
+        "place",
+        "problem",
+        "reason",
+        "replace",
+        "state",
+        "value",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        cm: AbstractAsyncContextManager[Any],
+        *,
+        close_timeout: float,
+        replace: bool,
+        place: str,
+    ) -> None:
+        self.key = _core.next_key()
+        self.name = name
+        self.kind = kind
+        self.close_timeout = close_timeout
+        self.replace = replace
+        """Whether idle links and instruments on the same ports are stopped for this one."""
+        self.place = place
+        self.parent = current_host()
+        self.pid = os.getpid()
+        self.state = "opening"
+        self.began = _core.monotonic()
+        self.ended: float | None = None
+        self.value: Any = None
+        self.failure: BaseException | None = None
+        """What entering or leaving raised, until somebody was told."""
+        self.ending: BaseException | None = None
+        """What the use ended with."""
+        self.problem: str | None = None
+        """The same in words, which stay."""
+        self.reason: str | None = None
+        """Why it is over, where nobody asked for that."""
+        self.links: weakref.WeakSet[Link[Any]] = weakref.WeakSet()
+        """Links that were opened in it."""
+        self.entered = _core.Event(f"the setup of {name}")
+        """Set when it was entered, or could not be."""
+        self.over = _core.Event(f"the end of {name}")
+        self._told = _core.Event(f"the stop of {name}")
+        self._ends: list[_core.Event | threading.Event] = []
+        self._cm: AbstractAsyncContextManager[Any] | None = cm
+        # What lives in the loop is held by that alone: a loop that is dropped goes, whoever still holds the instrument.
+        self._home: weakref.ref[Home] | None = None
+        self._cut: Callable[[], object] | None = None
+        """Cancels its task."""
+        self._late = False
+        """Whether its time for closing was over."""
+        self._waiting = 0
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        """None: it lives in a trio run, which ends what is in it."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process began it, and not one that it was forked from."""
+        return self.pid == os.getpid()
+
+    def check_process(self) -> None:
+        """Raises ForkedProcess in a process that was forked from its own."""
+        if not self.is_ours:
+            _core.start()
+
+    def line(self) -> Iterator[Hosted]:
+        """Itself and those around it."""
+        one: Hosted | None = self
+        while one is not None:
+            yield one
+            one = one.parent
+
+    def adopt(self, link: Link[Any]) -> None:
+        """`link` was opened in it."""
+        self.links.add(link)
+        _core.belong_to(link._wire, self.key)
+
+    def set_when_over(self, event: _core.Event | threading.Event) -> None:
+        """Have `event` set once it is over."""
+        self._ends.append(event)
+        if self.over.is_set():
+            event.set()
+
+    def tell(self, ending: BaseException | None = None) -> None:
+        """Have it end. Does not wait."""
+        if self.state in ("opening", "open") and not self._told.is_set():
+            self.ending = ending
+        self._told.set()
+        home = None if self._home is None else self._home()
+        if home is not None and not self.entered.is_set():
+            home.do(self._rung)
+
+    async def wait_entered(self) -> None:
+        """Wait until it was entered. Raises what that raised, when everything is released. If cancelled, and nobody
+        else waits for it, it is undone first."""
+        self._waiting += 1
+        try:
+            await self.entered.wait()
+            if self.state != "open":
+                # Told to end in the instant in which it was entered.
+                await self.over.wait()
+        except BaseException:
+            if self._waiting == 1:
+                self.tell()
+                await self._wait_over(_core.CANCEL_TIMEOUT)
+            raise
+        finally:
+            self._waiting -= 1
+        if self.over.is_set():
+            error = self.take_failure() or self.closed("it was stopped while it was being set up")
+            try:
+                raise error
+            finally:
+                # The frame must not keep the error that keeps the frame.
+                del error
+
+    def take_failure(self) -> BaseException | None:
+        """What went wrong, for whoever is told of it; once, but for those who wait together."""
+        error = self.failure
+        if self._waiting == 0:
+            self.failure = None
+        return error
+
+    def closed(self, why: str) -> LinkClosed:
+        """The error of who finds it closed."""
+        return LinkClosed(f"{self.name} is closed: {why}", link=self.name)
+
+    async def leave(self, ending: BaseException | None = None) -> BaseException | None:
+        """Have it left, and wait until everything is released: what came meanwhile, to be raised afterwards.
+
+        Its own failure is in `failure`. A cancellation does not stop it; after two seconds more the wait is given up.
+        Raises CleanupTimeout where its loop does not answer; then its links are parked and closed by Rust.
+        """
+        self.check_process()
+        if self in (current.line() if (current := current_host()) is not None else ()):
+            raise RuntimeError(f"{self.name} cannot be stopped from inside its own lifespan: raise, or return")
+        self.tell(ending)
+        runs = self._runs()
+        interrupt = await self._wait_over(self.close_timeout + ANSWER if runs else ANSWER)
+        if self.over.is_set():
+            return interrupt
+        if interrupt is not None:
+            interrupt.add_note(f"labtether: {self.name} is still being closed, in the background")
+            return interrupt
+        why = "its event loop does not answer" if runs else "its event loop does not run"
+        links = list(self.links)
+        self.tear_down(why)
+        for link in links:
+            await link._wire.stop()
+        raise CleanupTimeout(
+            f"{self.name} was closed without its closing part: {why}; its links were parked and closed",
+            stuck=[self.name],
+            link=self.name,
+        )
+
+    async def _wait_over(self, limit: float) -> BaseException | None:
+        """Wait until it is over, for `limit` seconds; what came meanwhile."""
+        interrupt: BaseException | None = None
+        until = _core.monotonic() + limit
+        while not self.over.is_set() and (left := until - _core.monotonic()) > 0:
+            try:
+                if interrupt is None:
+                    await self._over_within(left)
+                else:
+                    with anyio.CancelScope(shield=True):
+                        await self._over_within(left)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                if interrupt is None:
+                    until = min(until, _core.monotonic() + _core.CANCEL_TIMEOUT)
+                interrupt = error
+        return interrupt
+
+    async def _over_within(self, seconds: float) -> None:
+        if _core.in_trio():
+            with anyio.move_on_after(seconds):
+                await self.over.wait()
+            return
+        # No scope of anyio's, which would hold this task for ever where its loop goes first.
+        either = _core.Event(f"the end of {self.name}")
+        self.set_when_over(either)
+        timer = asyncio.get_running_loop().call_later(seconds, either.set)
+        try:
+            await either.wait()
+        finally:
+            timer.cancel()
+
+    def _runs(self) -> bool:
+        """Whether its loop runs."""
+        if self._loop is None:
+            return True
+        loop = self._loop()
+        return loop is not None and loop.is_running()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The asyncio loop it lives in, if that is still there."""
+        return None if self._loop is None else self._loop()
+
+    def tear_down(self, why: str) -> None:
+        """Python cannot close it: Rust parks and closes its links. Does not wait; from anywhere."""
+        if self.over.is_set():
+            return
+        self.reason = why
+        for link in list(self.links):
+            _core.belong_to(link._wire, 0)
+            link._wire.forget()
+        lifespan_log(self, f"its closing part did not run: {why}; its links are parked and closed")
+        self._finish()
+
+    def _rung(self) -> None:
+        """Called in its loop."""
+        if self._cut is not None and self._told.is_set() and not self.entered.is_set():
+            self._cut()
+
+    def _finish(self) -> None:
+        self.state = "closed"
+        self.ended = _core.monotonic()
+        self.value = None
+        self._cut = None
+        home = None if self._home is None else self._home()
+        if home is not None:
+            home.leave()
+        self.entered.set()
+        self.over.set()
+        for event in self._ends:
+            event.set()
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name}: {self.state}>"

@@ -1,0 +1,215 @@
+"""The task of a host: in which one async context manager is entered, kept and left, whoever asks for that and from
+wherever. Cancel scopes nest by task, and a notebook's cells are many tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
+from functools import partial
+from typing import Any, final
+
+import anyio
+
+from labtether import _core
+from labtether._await import is_anyios
+from labtether._errors import CleanupTimeout, LinkClosed, LinkLost
+from labtether._home import Home
+from labtether._hosted import Hosted
+from labtether._hosts import enter_context, live_hosts, remember
+from labtether._log import lifespan_log
+
+__all__ = ["Host"]
+
+
+@final
+class Host(Hosted):
+    """One async context manager, set up by `begin()` in the loop that runs."""
+
+    __slots__ = ()
+
+    def begin(self) -> None:
+        """Start its task in the loop that runs. Raises RuntimeError where none does."""
+        if not _core.runs_a_loop():
+            raise RuntimeError(
+                f"{self.name} needs a running event loop to live in; without one use `.sync`, which has its own"
+            )
+        remember(self)
+        cm, self._cm = self._cm, None
+        assert cm is not None
+        if _core.in_trio():
+            import trio
+
+            trio.lowlevel.spawn_system_task(self._run, cm, name=self.name, context=copy_context())
+            return
+        loop = asyncio.get_running_loop()
+        self._loop = weakref.ref(loop)
+        task = loop.create_task(self._run(cm), name=self.name)
+        # A loop may be closed under it; that is told here, in better words.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    async def _run(self, cm: AbstractAsyncContextManager[Any]) -> None:
+        error: BaseException | None = None
+        try:
+            enter_context(self)
+            try:
+                home = Home(self.key, self._rung)
+                self._home = weakref.ref(home)
+                del home
+                await (self._run_in_trio(cm) if self._loop is None else self._run_in_asyncio(cm))
+            except GeneratorExit:
+                raise
+            except BaseException as raised:
+                error = raised
+            await self._release()
+        except GeneratorExit:
+            self.tear_down("its event loop was torn down")
+            raise
+        self._settle(error)
+        del error
+
+    async def _run_in_trio(self, cm: AbstractAsyncContextManager[Any]) -> None:
+        import trio
+
+        with trio.CancelScope() as scope:
+            self._cut = scope.cancel
+            self._rung()
+            await self._live(cm, partial(self._limit_in_trio, scope))
+        if scope.cancelled_caught and self.entered.is_set():
+            raise self._too_slow()
+
+    def _limit_in_trio(self, scope: Any) -> Callable[[], None]:
+        import trio
+
+        # A run that ends cancels what is in it; from here on only the deadline does.
+        scope.shield = True
+        scope.deadline = trio.current_time() + self.close_timeout
+        return lambda: setattr(scope, "deadline", math.inf)
+
+    async def _run_in_asyncio(self, cm: AbstractAsyncContextManager[Any]) -> None:
+        # No scope of anyio's: it is held for ever, with its task, where a loop goes before the task has ended.
+        task = asyncio.current_task()
+        assert task is not None
+        self._cut = partial(_cancel, weakref.ref(task))
+        del task
+        self._rung()
+        await self._live(cm, self._limit_in_asyncio)
+
+    def _limit_in_asyncio(self) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(self.close_timeout, self._time_is_up).cancel
+
+    def _time_is_up(self) -> None:
+        self._late = True
+        if self._cut is not None:
+            self._cut()
+
+    async def _live(self, cm: AbstractAsyncContextManager[Any], limit: Callable[[], Callable[[], None]]) -> None:
+        self.value = await cm.__aenter__()
+        self.state = "open"
+        self.entered.set()
+        ending = await self._until_told()
+        self.state = "closing"
+        self.ending = ending
+        lift = limit()
+        self._make_way()
+        try:
+            await cm.__aexit__(
+                None if ending is None else type(ending), ending, None if ending is None else ending.__traceback__
+            )
+        finally:
+            lift()
+            del ending
+
+    async def _until_told(self) -> BaseException | None:
+        """Wait for the order to end; what ended the use instead, if something did."""
+        try:
+            await self._told.wait()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if self._is_loops_end(error):
+                self.reason = "its event loop ended"
+            elif not self._told.is_set():
+                self.reason = "a scope inside its lifespan was cancelled"
+            return error
+        return self.ending
+
+    def _is_loops_end(self, error: BaseException) -> bool:
+        if self._loop is None:
+            import trio
+
+            nursery = trio.lowlevel.current_task().parent_nursery
+            return nursery is not None and nursery.cancel_scope.cancel_called
+        task = asyncio.current_task()
+        if is_anyios(error) or task is None:
+            return False
+        # What comes after is plain code: asyncio's own timeouts count the cancellations that are on their way.
+        task.uncancel()
+        return True
+
+    def _too_slow(self) -> CleanupTimeout:
+        return CleanupTimeout(f"{self.name} did not close within {self.close_timeout:g} s", stuck=[self.name])
+
+    def _make_way(self) -> None:
+        why = f"{self.name} is being stopped"
+        for host in live_hosts():
+            if self not in host.line():
+                continue
+            for link in list(host.links):
+                if link._shared is None or set(link._shared) <= {link}:
+                    _core.belong_to(link._wire, host.key)
+                    _core.make_way(link._wire, why)
+
+    async def _release(self) -> None:
+        """Close what the lifespan has left open."""
+        with anyio.CancelScope(shield=True):
+            for link in reversed(list(self.links)):
+                _core.belong_to(link._wire, 0)
+                if link.state != "closed":
+                    try:
+                        await link.stop()
+                    except Exception as error:
+                        self.failure = self.failure or error
+
+    def _settle(self, error: BaseException | None) -> None:
+        """Everything is released: write down how it ended, and let those who wait go on."""
+        if self.over.is_set():
+            # It had been given up, and torn down.
+            return
+        was_open = self.entered.is_set()
+        error = error or self.failure
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            error = None
+            if self._late:
+                error = self._too_slow()
+            elif not was_open and not self._told.is_set():
+                self.reason = "its event loop ended while it was being set up"
+        if was_open and error is not None and _is_gone(error):
+            lifespan_log(self, "its closing part could not reach the instrument", error)
+            error = None
+        self.failure = error
+        if error is not None:
+            error.add_note(f"labtether: in the lifespan of {self.name}, set up {self.place}")
+            self.problem = f"{type(error).__name__}: {error}"
+        if was_open and self.reason is not None:
+            level = logging.INFO if error is None else logging.ERROR
+            lifespan_log(self, f"it was closed: {self.reason}", error, level)
+        self._finish()
+        del error
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Whether it failed only because the link had."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_gone(part) for part in error.exceptions)
+    return isinstance(error, LinkLost | LinkClosed)
+
+
+def _cancel(task: weakref.ref[asyncio.Task[Any]]) -> None:
+    known = task()
+    if known is not None:
+        known.cancel()

@@ -1,0 +1,115 @@
+"""Who is set up: the hosts that live, the links outside them, whose lifespan code runs in, who makes room for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from labtether import _core
+from labtether._log import lifespan_log, replaced_log
+
+if TYPE_CHECKING:
+    from labtether._hosted import Hosted
+    from labtether._link import Link
+
+__all__ = [
+    "current_host",
+    "enter_context",
+    "host_of",
+    "is_inside",
+    "live_hosts",
+    "loop_closed",
+    "make_room",
+    "parks",
+    "remember",
+    "set_up_links",
+    "stop_for",
+]
+
+_host: ContextVar[Hosted | None] = ContextVar("labtether host", default=None)
+_hosts: weakref.WeakValueDictionary[int, Hosted] = weakref.WeakValueDictionary()
+"""By their numbers. Weakly: what keeps a host is its task, and what keeps that is its loop."""
+
+set_up_links: weakref.WeakSet[Link[Any]] = weakref.WeakSet()
+"""Links that were set up outside every lifespan."""
+
+
+def remember(host: Hosted) -> None:
+    """It has begun."""
+    _hosts[host.key] = host
+
+
+def enter_context(host: Hosted) -> None:
+    """The code that runs, and every task it starts, belongs to its lifespan."""
+    _host.set(host)
+
+
+def current_host() -> Hosted | None:
+    """The host in whose context this code runs."""
+    return _host.get()
+
+
+def host_of(number: int) -> Hosted | None:
+    """The host of that number, if it is still there."""
+    return _hosts.get(number)
+
+
+def live_hosts() -> list[Hosted]:
+    """Those that are not over, the oldest first."""
+    hosts = (host for host in list(_hosts.values()) if host.is_ours and not host.over.is_set())
+    return sorted(hosts, key=lambda host: host.key)
+
+
+def is_inside(number: int) -> bool:
+    """Whether the code that runs belongs to the lifespan of that number, to one around it, or to one inside it.
+    Called by Rust."""
+    current, other = _host.get(), _hosts.get(number)
+    if current is None or other is None:
+        return False
+    return other in current.line() or current in other.line()
+
+
+def parks() -> bool:
+    """Whether the code that runs belongs to a lifespan that ends. Called by Rust."""
+    host = _host.get()
+    return host is not None and any(one.state == "closing" for one in host.line())
+
+
+async def make_room(link: Link[Any]) -> None:
+    """Stop the idle links, and the instruments, that are set up where `link` leads. What holds a serial port under
+    another name, Rust finds."""
+    for host in live_hosts():
+        if any(other is not link and _is_idle_at(other, link.url) for other in list(host.links)):
+            await stop_for(link, host)
+    for other in list(set_up_links):
+        if other is not link and _is_idle_at(other, link.url):
+            replaced_log(other.name, link.name)
+            await other.stop()
+
+
+async def stop_for(link: Link[Any], host: Hosted) -> bool:
+    """Stop the whole that `host` is part of, because `link` is to have its port; whether that was possible: it is not
+    where they are part of the same whole."""
+    *_, whole = host.line()
+    if (current := _host.get()) is not None and whole in current.line():
+        return False
+    what = f"it was set up on the same port ({whole.place}), and is stopped for {link.name}"
+    lifespan_log(whole, what, level=logging.INFO)
+    interrupt = await whole.leave()
+    if interrupt is not None:
+        raise interrupt
+    return True
+
+
+def _is_idle_at(link: Link[Any], url: str) -> bool:
+    return link.url == url and link.state == "open" and not _core.is_busy(link._wire)
+
+
+def loop_closed(loop: asyncio.AbstractEventLoop) -> None:
+    """`loop` was closed under what lives in it."""
+    for host in live_hosts():
+        if host._loop is not None and host._loop() in (None, loop):
+            host.tear_down("its event loop was closed")

@@ -1,0 +1,307 @@
+"""Instruments: a user writes one async context, `lifespan()`, and gets `async with`, `setup()`, `stop()` and the
+blocking face. Where a lifespan runs is in `_hosting.py`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar
+
+from labtether import _core
+from labtether._checks import check_name
+from labtether._engine import ensure_started
+from labtether._errors import LinkBusy, LinkClosed
+from labtether._face import calling_place, is_interactive
+from labtether._hosting import Host
+from labtether._hosts import is_inside
+from labtether._own_loop import SyncInstrument
+
+__all__ = ["Instrument"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Instrument:
+    """One instrument, usable between setup and stop. Write `lifespan()`:
+
+        class Scale(lt.Instrument):
+            def __init__(self, port):
+                self.link = lt.serial(port, 9600, framing="\\r\\n")
+
+            async def lifespan(self):
+                async with self.link:
+                    await self.link.query("@")      # ready it
+                    yield
+                    await self.link.send("P")       # park it
+
+            async def weigh(self) -> float:
+                return await self.link.query("S", parse=lt.number)
+
+    `async with Scale(port) as scale:` in programs; `await scale.setup()` and `await scale.stop()` in notebooks, from
+    any cell, thread or loop; `with scale.sync:` where there is no event loop.
+
+    What comes after `yield` always runs, as plain code, whatever ended the use; `self.ending` says what did. It has
+    `close_timeout` seconds, cannot be cancelled from outside, and its questions do not wait for what others are owed:
+    others that still wait on the links of this instrument get LinkClosed, after their aborts. Where no Python can run,
+    because the loop was torn down or the process ends, Rust sends the `park` of each link instead, and closes them.
+
+    Async methods whose names have no leading underscore raise LinkClosed, with the cause, unless it is set up.
+    """
+
+    close_timeout: ClassVar[float] = 10.0
+    """Seconds for the part after `yield`, and for closing what the lifespan opened."""
+
+    lifespan: Callable[..., Any]
+    """Written by you: an async generator that yields once, when the instrument is usable. It gets what `setup()` is
+    given."""
+
+    _host: Host | None = None
+    _label: str | None = None
+
+    def __init__(self, name: str | None = None) -> None:
+        """name: for errors, logs and trees; None: the class's. May be forgotten by subclasses."""
+        if name is not None:
+            self._label = check_name(name, "name")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in list(vars(cls).items()):
+            if not name.startswith("_") and name not in _OWN:
+                if inspect.iscoroutinefunction(member):
+                    setattr(cls, name, _guarded(member))
+                elif inspect.isasyncgenfunction(member):
+                    setattr(cls, name, _guarded_generator(member))
+
+    # -- Setting up and stopping ---------------------------------------------------------------------------------------
+
+    async def setup(self, *, replace: bool | None = None, **kwargs: Any) -> Self:
+        """Run the lifespan up to its `yield`, in this event loop; returns the instrument. Does nothing if it is set up.
+
+        replace: whether idle links and instruments that are set up on the same ports are stopped for this one; None: in
+        interactive sessions only. kwargs: for `lifespan()`.
+
+        All or nothing: after a failure, a cancellation or a `stop()` meanwhile, nothing is left open. Raises what the
+        lifespan raises; LinkClosed if it is stopped meanwhile; RuntimeError where no event loop runs.
+        """
+        await self._set_up(is_interactive() if replace is None else bool(replace), kwargs)
+        return self
+
+    async def _set_up(self, replace: bool, kwargs: dict[str, Any]) -> None:
+        ensure_started()
+        while True:
+            host = self._host
+            if host is None or host.over.is_set():
+                break
+            host.check_process()
+            if host.state == "opening":
+                await host.wait_entered()
+                return
+            if host.state == "open" and self.state == "open":
+                return
+            if host.state == "open":
+                await host.leave()
+            else:
+                await host.over.wait()
+        host = self._host = self._hosted(replace, kwargs)
+        host.begin()
+        await host.wait_entered()
+
+    def _hosted(self, replace: bool, kwargs: dict[str, Any]) -> Host:
+        return Host(
+            self.name,
+            type(self).__name__,
+            _Lifespan(self, kwargs),
+            close_timeout=self.close_timeout,
+            replace=replace,
+            place=calling_place(),
+        )
+
+    async def stop(self) -> None:
+        """Run the part of the lifespan after its `yield`, and close everything; wait until that is done.
+
+        Always works: twice, in the middle of a setup, from any loop or thread, on a dead link. Raises what the closing
+        part raises (a link that is gone is only logged), after everything is released; CleanupTimeout if it takes
+        longer than `close_timeout`. A cancellation does not stop it, and ends the wait two seconds later.
+        """
+        host = self._host
+        if host is None:
+            return
+        interrupt = await host.leave()
+        _raise(host.take_failure() if interrupt is None else interrupt)
+
+    async def __aenter__(self) -> Self:
+        host = self._host
+        if host is not None and not host.over.is_set():
+            age = _core.monotonic() - host.began
+            raise LinkBusy(
+                f"{self.name} is busy: it was set up {host.place} {age:.3g} s ago, and is entered once", link=self.name
+            )
+        await self._set_up(False, {})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        host = self._host
+        if host is None:
+            return
+        interrupt = await host.leave(error)
+        failure = host.take_failure()
+        if error is not None and failure is not None:
+            error.add_note(f"labtether: and {self.name} could not be closed properly: {host.problem}")
+            failure = None
+        _raise(interrupt or failure)
+
+    # -- Looking -------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Its name, in errors, logs and trees; the class's if it was given none."""
+        return self._label or type(self).__name__
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._label = check_name(name, "name")
+
+    @property
+    def state(self) -> str:
+        """One of "closed", "opening", "open", "lost" (one of its links is), "closing"."""
+        host = self._host
+        if host is None or not host.is_ours:
+            return "closed"
+        if host.state == "open" and any(link.state == "lost" for link in list(host.links)):
+            return "lost"
+        return host.state
+
+    @property
+    def ending(self) -> BaseException | None:
+        """In the part after `yield`, and afterwards: the exception that ended the use; None: nothing went wrong."""
+        return None if self._host is None else self._host.ending
+
+    @property
+    def sync(self) -> Any:
+        """The same instrument with blocking methods, for code without an event loop; they can be interrupted.
+
+        Its async methods run in a loop of labtether's own, in a thread of its own, so they may await anything.
+        """
+        return SyncInstrument(self)
+
+    def __repr__(self) -> str:
+        kind, name, host = type(self).__name__, self.name, self._host
+        parts = [kind if name == kind else f"{kind} {name}", self.state]
+        if host is not None and not host.over.is_set():
+            parts.append(f"for {_core.monotonic() - host.began:.1f} s")
+            parts += [f"({', '.join(f'{link.name} {link.state}' for link in list(host.links))})"] if host.links else []
+        elif host is not None and host.problem is not None:
+            parts.append(f"({host.problem})")
+        return f"<{' '.join(parts)}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self.name} is a live instrument and cannot be pickled; make another one there")
+
+    def _check_usable(self, method: str) -> None:
+        """Raise what says why it cannot be used; within the lifespan it always can."""
+        host = self._host
+        if host is not None and host.is_ours and (host.state == "open" or is_inside(host.key)):
+            return
+        if host is not None:
+            host.check_process()
+        failure = None if host is None else host.take_failure()
+        try:
+            raise LinkClosed(
+                f"{self.name} is closed: {self._why_closed()}", link=self.name, command=f"{method}()"
+            ) from failure
+        finally:
+            del failure
+
+    def _why_closed(self) -> str:
+        host = self._host
+        if host is None:
+            return "it is not set up; enter it with `async with`, or await its setup()"
+        if host.state != "closed":
+            return {"opening": "it is still being set up", "closing": "it is being stopped"}[host.state]
+        ago = "" if host.ended is None else f" {_core.monotonic() - host.ended:.1f} s ago"
+        if host.reason is not None:
+            return f"{host.reason}{ago}{'' if host.problem is None else f' ({host.problem})'}; set it up again"
+        if host.problem is not None:
+            return f"{host.problem}{ago}; set it up again"
+        return f"it was stopped{ago}; set it up again"
+
+
+_OWN = frozenset({"lifespan", "setup", "stop"})
+
+
+def _guarded(method: Any) -> Any:
+    @functools.wraps(method)
+    async def call(self: Instrument, /, *args: Any, **kwargs: Any) -> Any:
+        self._check_usable(method.__name__)
+        return await method(self, *args, **kwargs)
+
+    return call
+
+
+def _guarded_generator(method: Any) -> Any:
+    @functools.wraps(method)
+    async def iterate(self: Instrument, /, *args: Any, **kwargs: Any) -> Any:
+        self._check_usable(method.__name__)
+        values = method(self, *args, **kwargs)
+        try:
+            async for value in values:
+                yield value
+        finally:
+            await values.aclose()
+
+    return iterate
+
+
+def _raise(error: BaseException | None) -> None:
+    try:
+        if error is not None:
+            raise error
+    finally:
+        # The frame must not keep the error that keeps the frame.
+        del error
+
+
+class _Lifespan:
+    """One run of an instrument's `lifespan()`, as a context manager."""
+
+    def __init__(self, instrument: Instrument, kwargs: dict[str, Any]) -> None:
+        write = f"write `async def lifespan(self): ... yield ...` in {type(instrument).__name__}"
+        if not hasattr(instrument, "lifespan"):
+            raise TypeError(f"{instrument.name} has no lifespan: {write}")
+        made = instrument.lifespan(**kwargs)
+        if inspect.iscoroutine(made):
+            made.close()
+            raise TypeError(f"the lifespan of {instrument.name} has no `yield`: {write}")
+        if not (hasattr(made, "asend") or hasattr(made, "__aexit__")):
+            raise TypeError(f"the lifespan of {instrument.name} is a {type(made).__name__}: {write}")
+        self._name = instrument.name
+        self._made: Any = made
+
+    async def __aenter__(self) -> None:
+        if hasattr(self._made, "__aenter__"):
+            await self._made.__aenter__()
+            return
+        try:
+            await self._made.asend(None)
+        except StopAsyncIteration:
+            raise RuntimeError(
+                f"the lifespan of {self._name} ended without its `yield`: it yields once, when the instrument is usable"
+            ) from None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Never with the error: what comes after `yield` is plain code, which finds it in `ending`.
+        if hasattr(self._made, "__aexit__"):
+            await self._made.__aexit__(None, None, None)
+            return
+        try:
+            await self._made.asend(None)
+        except StopAsyncIteration:
+            return
+        await self._made.aclose()
+        raise RuntimeError(f"the lifespan of {self._name} yielded twice: it yields once, when the instrument is usable")

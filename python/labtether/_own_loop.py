@@ -1,0 +1,283 @@
+"""The lifecycle's own event loop, on a thread of its own: where instruments live that are used by code without a loop.
+What is asked of it blocks the asking thread, and can be interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, final
+
+from labtether import _core
+from labtether._blocking import SyncExchange, SyncLink, SyncStream
+from labtether._engine import ensure_started
+from labtether._exchange import Exchange
+from labtether._hosted import Hosted
+from labtether._hosts import current_host
+from labtether._link import Link
+from labtether._outcome import Kept
+from labtether._streams import Stream
+
+if TYPE_CHECKING:
+    from labtether._instrument import Instrument
+
+__all__ = ["SyncInstrument", "own_loop", "run_blocking"]
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+# How long an interrupted call may take to end, besides what a cancelled await may: the abort of an exchange.
+ABORTING = 3.0
+
+
+def own_loop() -> asyncio.AbstractEventLoop:
+    """The loop; started by the first call."""
+    global _loop
+    with _lock:
+        if _loop is None:
+            loop = asyncio.new_event_loop()
+            begun = threading.Event()
+            # A daemon: it goes when the process does, after what lives in it was closed.
+            threading.Thread(target=_serve, args=(loop, begun), name="labtether instruments", daemon=True).start()
+            begun.wait()
+            _loop = loop
+        return _loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop, begun: threading.Event) -> None:
+    asyncio.set_event_loop(loop)
+    loop.call_soon(begun.set)
+    loop.run_forever()
+
+
+def run_blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run an async function to its end in that loop, and give its value; Ctrl-C cancels it, and waits for its end.
+
+    Raises RuntimeError in that very loop, and inside a lifespan: there the asynchronous form is awaited.
+    """
+    ensure_started()
+    loop = own_loop()
+    if asyncio._get_running_loop() is loop:
+        raise RuntimeError(
+            "this runs in labtether's own event loop, which a blocking call would stop: await the asynchronous method"
+        )
+    call = _Call(loop, function, args, kwargs)
+    try:
+        loop.call_soon_threadsafe(call.begin)
+        _core.block_on(call.over.wait)
+    except BaseException as interrupt:
+        call.interrupt(interrupt)
+        raise
+    return call.kept.fetch()
+
+
+@final
+class _Call:
+    """One call that another thread waits for."""
+
+    __slots__ = ("_args", "_context", "_function", "_kwargs", "_loop", "_task", "_told", "kept", "over")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._loop = loop
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+        self._context = copy_context()
+        self._task: asyncio.Task[None] | None = None
+        self._told = False
+        self.kept = Kept()
+        self.over = _core.Event(getattr(function, "__qualname__", "a call"))
+
+    def begin(self) -> None:
+        if self._told:
+            self.over.set()
+            return
+        self._task = self._loop.create_task(self._run(), context=self._context)
+
+    async def _run(self) -> None:
+        try:
+            self.kept.value = await self._function(*self._args, **self._kwargs)
+        except BaseException as error:
+            self.kept.error = error
+        finally:
+            self._task = None
+            self.over.set()
+
+    def _cancel(self) -> None:
+        self._told = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def interrupt(self, interrupt: BaseException) -> None:
+        """End it, and wait until it has ended; a second interrupt does not shorten that."""
+        self._loop.call_soon_threadsafe(self._cancel)
+        until = _core.monotonic() + _core.CANCEL_TIMEOUT + ABORTING
+        over = threading.Event()
+        self._loop.call_soon_threadsafe(self._watch, over)
+        while not self.over.is_set() and _core.monotonic() < until:
+            try:
+                over.wait(until - _core.monotonic())
+            except KeyboardInterrupt:
+                continue
+        if not self.over.is_set():
+            interrupt.add_note("labtether: what was interrupted has not ended, and goes on in the background")
+        for note in getattr(self.kept.error, "__notes__", ()):
+            interrupt.add_note(note)
+        self.kept.error = None
+
+    def _watch(self, over: threading.Event) -> None:
+        if self._task is None:
+            over.set()
+        else:
+            self._task.add_done_callback(lambda _: over.set())
+
+
+@final
+class SyncInstrument:
+    """An instrument with blocking methods, from `instrument.sync`: each runs the async method of the same name to its
+    end. What those return is blocking too: links, exchanges, streams, generators, context managers."""
+
+    __slots__ = ("_twin",)
+
+    _twin: Instrument
+
+    def __init__(self, twin: Instrument) -> None:
+        self._twin = twin
+
+    def setup(self, *, replace: bool | None = None, **kwargs: Any) -> Self:
+        """See Instrument.setup. It then lives in labtether's own event loop."""
+        run_blocking(self._twin.setup, replace=replace, **kwargs)
+        return self
+
+    def stop(self) -> None:
+        """See Instrument.stop. Raises RuntimeError at once in the thread whose running loop it lives in."""
+        host = self._twin._host
+        if host is None or host.over.is_set():
+            return
+        check_elsewhere(host)
+        if not run_its_loop(host):
+            run_blocking(self._twin.stop)
+        elif (failure := host.take_failure()) is not None:
+            raise failure
+
+    def __enter__(self) -> Self:
+        try:
+            run_blocking(self._twin.__aenter__)
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C, maybe in the instant after it was set up: nobody leaves what he has not entered.
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        run_blocking(self._twin.__aexit__, kind, error, traceback)
+
+    @property
+    def sync(self) -> Self:
+        """Itself."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return blocking(getattr(self._twin, name))
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *dir(self._twin)})
+
+    def __repr__(self) -> str:
+        return f"<{type(self._twin).__name__}.sync of {self._twin!r}>"
+
+
+def check_elsewhere(host: Hosted) -> None:
+    """Raises RuntimeError where a blocking wait would stop the very loop that `host` needs."""
+    running = asyncio._get_running_loop()
+    if host in (() if (current := current_host()) is None else current.line()) or (
+        running is not None and host.loop is running
+    ):
+        raise RuntimeError(
+            f"{host.name} lives in the event loop that runs in this thread, which this would block: await stop()"
+        )
+
+
+def run_its_loop(host: Hosted) -> bool:
+    """Where the loop that `host` lives in does not run, as between the prompts of a terminal: run it here until the
+    host is over. Whether that was done."""
+    loop = host.loop
+    if loop is None or loop.is_running() or loop.is_closed() or asyncio._get_running_loop() is not None:
+        return False
+    interrupt = loop.run_until_complete(host.leave())
+    if interrupt is not None:
+        raise interrupt
+    return True
+
+
+def blocking(value: Any) -> Any:
+    """The blocking form of what an instrument has, or gives."""
+    from labtether._instrument import Instrument
+
+    if isinstance(value, Link):
+        return SyncLink(value)
+    if isinstance(value, Instrument):
+        return value.sync
+    if isinstance(value, Stream):
+        return SyncStream(value)
+    if isinstance(value, Exchange):
+        return SyncExchange(value)
+    if inspect.isasyncgen(value):
+        return _iterated(value)
+    if hasattr(value, "__aenter__") and not hasattr(value, "__enter__"):
+        return _Entered(value)
+    return _blocking_method(value) if inspect.ismethod(value) else value
+
+
+def _blocking_method(method: Any) -> Callable[..., Any]:
+    is_async = inspect.iscoroutinefunction(method)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return blocking(run_blocking(method, *args, **kwargs) if is_async else method(*args, **kwargs))
+
+    return call
+
+
+def _iterated(values: Any) -> Iterator[Any]:
+    try:
+        while True:
+            try:
+                value = run_blocking(values.__anext__)
+            except StopAsyncIteration:
+                return
+            yield value
+    finally:
+        run_blocking(values.aclose)
+
+
+@final
+class _Entered:
+    """An async context manager, blocking: entered and left in tasks of labtether's own loop."""
+
+    __slots__ = ("_cm",)
+
+    def __init__(self, cm: Any) -> None:
+        self._cm = cm
+
+    def __enter__(self) -> Any:
+        return blocking(run_blocking(self._cm.__aenter__))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Any:
+        return run_blocking(self._cm.__aexit__, kind, error, traceback)
