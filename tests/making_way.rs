@@ -1,5 +1,7 @@
 //! The closing part of a lifespan has the line to itself: others are told, what had an abort is aborted, nothing owed is waited for.
 
+#![cfg(test)]
+
 mod common;
 
 use std::sync::Arc;
