@@ -63,6 +63,7 @@ from labtether._strand import situation
 from labtether._sync import Event, Lock, Semaphore, Slots, Taking
 from labtether._threads import run_sync
 from labtether._time import pause, sleep, sleep_until
+from labtether._trace import Trace
 from labtether._tree import Tree
 from labtether._until_done import until_done
 from labtether._url import link
@@ -133,6 +134,7 @@ __all__ = [
     "Sum16",
     "Taking",
     "Tls",
+    "Trace",
     "TraceEvent",
     "Tree",
     "Unsupported",

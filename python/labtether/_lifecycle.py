@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import final
 
+from labtether._shown import Shown
 from labtether._tree import Tree, lifecycle_tree
 
 __all__ = ["Lifecycle", "lifecycle"]
 
 
 @final
-class Lifecycle:
+class Lifecycle(Shown):
     """The hidden root of everything that is set up. There is one: `lt.lifecycle`."""
 
     __slots__ = ()

@@ -15,6 +15,7 @@ from typing import Any, final
 from labtether import _core
 from labtether._checks import check_count, check_name
 from labtether._engine import ensure_started
+from labtether._shown import Shown
 
 __all__ = ["Event", "Lock", "Semaphore", "Slots", "Taking", "block", "described", "shared"]
 
@@ -50,7 +51,7 @@ def shared() -> list[_Named]:
     return sorted(_shared, key=lambda one: one.name)
 
 
-class _Named:
+class _Named(Shown):
     """What all of them have."""
 
     __slots__ = ("__weakref__", "_name", "_places")
@@ -112,7 +113,7 @@ class _Block(_Named):
 
 
 @final
-class SyncBlock:
+class SyncBlock(Shown):
     """A lock or a semaphore for plain threads."""
 
     __slots__ = ("_of", "_taking")
@@ -301,7 +302,7 @@ class SyncTaking:
 
 
 @final
-class Event:
+class Event(Shown):
     """Something that has not happened yet, or has, for good. `set()` may be called from anywhere, also where no loop
     runs."""
 
@@ -342,7 +343,7 @@ class Event:
 
 
 @final
-class SyncEvent:
+class SyncEvent(Shown):
     """An event for plain threads."""
 
     __slots__ = ("_twin",)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labtether import _core
+from labtether._shown import Shown
 from labtether._strand import Strand, loose_strands
 from labtether._sync import shared
 
@@ -21,7 +21,7 @@ FOLD = 4
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(Shown):
     """One that is alive, and what it contains.
 
     kind: "lifecycle", "nursery", "task", "service", "entered", "rust", "thread", "lock" and the like. age: seconds.
@@ -73,15 +73,10 @@ class Tree:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """For notebooks; colours come from the page, so it reads in light and dark."""
-        return f'<ul style="list-style:none;padding-left:0;font-family:monospace">{self._item()}</ul>'
+        """For notebooks that know no bundles; colours come from the page, so it reads in light and dark."""
+        from labtether._show.trees import tree_html
 
-    def _item(self) -> str:
-        line = html.escape(self._line())
-        if not self.children:
-            return f"<li>{line}</li>"
-        inside = "".join(child._item() for child in self.children)
-        return f'<li><details open><summary>{line}</summary><ul style="list-style:none">{inside}</ul></details></li>'
+        return str(tree_html(self))
 
 
 def of_nursery(nursery: Nursery) -> Tree:
