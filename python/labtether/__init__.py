@@ -69,6 +69,7 @@ from labtether._until_done import until_done
 from labtether._url import link
 from labtether._usb import usb
 from labtether._values import ModemLines, PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
+from labtether._watch import Watch, watch
 
 __all__ = [
     "Abort",
@@ -140,6 +141,7 @@ __all__ = [
     "Unsupported",
     "UntilQuiet",
     "Usb",
+    "Watch",
     "Xor8",
     "__version__",
     "from_callback",
@@ -162,4 +164,5 @@ __all__ = [
     "tcp",
     "until_done",
     "usb",
+    "watch",
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from labtether import _core
 from labtether._asking import Asking
+from labtether._crowd import links
 from labtether._engine import ensure_started
 from labtether._errors import LinkBusy
 from labtether._face import is_interactive
@@ -164,7 +165,7 @@ class Link(Asking[M]):
 
 def linked(wire: _core.Wire, lines: Framed | None, common: dict[str, Any], *, url: str, described: str) -> Link[Any]:
     """A closed link over `wire`, with what `common_options` made of what was given."""
-    return Link(
+    made: Link[Any] = Link(
         wire,
         name=common["name"],
         url=url,
@@ -173,3 +174,5 @@ def linked(wire: _core.Wire, lines: Framed | None, common: dict[str, Any], *, ur
         framing=lines,
         extras=common["extras"],
     )
+    links.add(made)
+    return made

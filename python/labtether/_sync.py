@@ -14,6 +14,7 @@ from typing import Any, final
 
 from labtether import _core
 from labtether._checks import check_count, check_name
+from labtether._crowd import present
 from labtether._engine import ensure_started
 from labtether._shown import Shown
 
@@ -48,7 +49,7 @@ _shared: weakref.WeakSet[_Named] = weakref.WeakSet()
 
 def shared() -> list[_Named]:
     """Every lock, semaphore and set of slots there is, by name."""
-    return sorted(_shared, key=lambda one: one.name)
+    return sorted(present(_shared), key=lambda one: one.name)
 
 
 class _Named(Shown):

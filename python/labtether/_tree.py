@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labtether import _core
+from labtether._crowd import present
 from labtether._shown import Shown
 from labtether._strand import Strand, loose_strands
 from labtether._sync import shared
@@ -92,7 +93,7 @@ def lifecycle_tree() -> Tree:
     from labtether._nursery import _open
 
     census = _census()
-    nurseries = sorted(_open, key=lambda nursery: nursery._keeping.born)
+    nurseries = sorted(present(_open), key=lambda nursery: nursery._keeping.born)
     nested = {id(inner) for outer in nurseries for child in outer.children for inner in child.nurseries()}
     nested |= {id(inner) for strand in loose_strands() for inner in strand.nurseries()}
     known = {nursery._supervisor.id for nursery in nurseries}
