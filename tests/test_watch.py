@@ -1,7 +1,6 @@
 """`lt.watch()` in a real kernel: one picture, drawn anew in place under its own cell, until it is stopped, and then a
 last one that says so."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +27,7 @@ def nothing_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "kernel" in request.fixturenames:
         kernel: Kernel = request.getfixturevalue("kernel")
-        kernel.run("await lt.stop() if hasattr(lt, 'stop') else None; lt._watch._current and lt._watch._current.stop()")
+        kernel.run("lt._watch._current and lt._watch._current.stop()")
         assert kernel.printed == ""
         kernel.errors.clear()
         kernel.results.clear()
@@ -121,9 +120,11 @@ def test_another_one_takes_its_place(kernel: Kernel) -> None:
     seen = len(kernel.picture(first).forms)
     kernel.until(lambda: len(kernel.picture(second).forms) >= 5)
     assert len(kernel.picture(first).forms) == seen
-    kernel.run(
-        "import threading; n = [t.name for t in threading.enumerate()].count('labtether watch'); assert n == 1, n"
-    )
+    kernel.run("""
+import threading
+threads = [thread.name for thread in threading.enumerate()]
+assert threads.count("labtether watch") == 1, threads
+""")
 
 
 def test_awaited_it_goes_on_until_its_cell_is_interrupted(kernel: Kernel) -> None:
@@ -254,7 +255,3 @@ def test_a_pace_that_nobody_can_see_is_refused(every: float) -> None:
 def test_a_pace_is_a_number(every: Any) -> None:
     with pytest.raises(TypeError, match="every is a number of seconds"):
         lt.watch(every)
-
-
-def test_its_log_is_under_labtethers() -> None:
-    assert logging.getLogger("labtether.watch").parent is logging.getLogger("labtether")

@@ -66,7 +66,8 @@ class Kernel:
 
     def start(self, code: str) -> str:
         """Begin a cell; its message."""
-        return self._client.execute(code)
+        cell: str = self._client.execute(code)
+        return cell
 
     def run(self, code: str) -> str:
         """Run a cell to its end. Fails if it raises."""
