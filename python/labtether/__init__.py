@@ -55,6 +55,7 @@ from labtether._open import ports, serial, tcp
 from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
 from labtether._packets import Packets
+from labtether._progress import progress
 from labtether._race import gather, outcomes, race
 from labtether._recording import Recording
 from labtether._remote import rfc2217
@@ -154,6 +155,7 @@ __all__ = [
     "outcomes",
     "pause",
     "ports",
+    "progress",
     "race",
     "rfc2217",
     "run_sync",
