@@ -27,7 +27,7 @@ def nothing_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "kernel" in request.fixturenames:
         kernel: Kernel = request.getfixturevalue("kernel")
-        kernel.run("lt._watch._current and lt._watch._current.stop()")
+        kernel.run("[one.stop() for one in list(lt._live._showing)]")
         assert kernel.printed == ""
         kernel.errors.clear()
         kernel.results.clear()
@@ -116,7 +116,7 @@ def test_another_one_takes_its_place(kernel: Kernel) -> None:
     first = kernel.run("w = lt.watch(every=0.05)")
     second = kernel.run("w = lt.watch(every=0.05)")
     kernel.until(lambda: looked(kernel.picture(first))["state"] == "stopped")
-    assert looked(kernel.picture(first))["why"] == "another lt.watch() took over"
+    assert looked(kernel.picture(first))["why"] == "another one took over"
     seen = len(kernel.picture(first).forms)
     kernel.until(lambda: len(kernel.picture(second).forms) >= 5)
     assert len(kernel.picture(first).forms) == seen

@@ -55,6 +55,7 @@ from labtether._open import ports, serial, tcp
 from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
 from labtether._packets import Packets
+from labtether._plot import Plot
 from labtether._progress import progress
 from labtether._race import gather, outcomes, race
 from labtether._recording import Recording
@@ -120,6 +121,7 @@ __all__ = [
     "OpenFailed",
     "Outcome",
     "Packets",
+    "Plot",
     "PortInfo",
     "Raw",
     "Reading",

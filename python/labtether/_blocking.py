@@ -18,6 +18,7 @@ from labtether._exchange import Exchange
 from labtether._face import Message
 from labtether._framing import FramingLike, PatternLike
 from labtether._link import Link
+from labtether._plot import Plot
 from labtether._recording import Recording
 from labtether._rules import Abort
 from labtether._shown import Shown
@@ -146,6 +147,10 @@ class SyncLink(Shown, Generic[M]):
     def record(self, path: str | os.PathLike[str]) -> Recording:
         """See Link.record."""
         return self._twin.record(path)
+
+    def watch(self, command: Message, every: float = 0.2, **options: Any) -> Plot:
+        """See Link.watch."""
+        return self._twin.watch(command, every, **options)
 
     @property
     def name(self) -> str:

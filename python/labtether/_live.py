@@ -99,8 +99,16 @@ class Live(abc.ABC):
         if self._error is not None:
             raise self._error
 
+    def _show(self) -> Self:
+        """Show it from now on, in the place of those that it replaces."""
+        with _turn:
+            for one in list(_showing):
+                if self._replaces(one):
+                    one._end("another one took over")
+            self._begin()
+        return self
+
     def _begin(self) -> None:
-        """Show it, and go on showing it."""
         from IPython.display import display
 
         ensure_started()
@@ -116,12 +124,16 @@ class Live(abc.ABC):
                 self._why = why
         self._ending.set()
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, what: str) -> None:
         with self._lock:
-            if self._error is None:
+            first = self._error is None
+            if first:
                 self._error = error
                 self._why = self._why or "failed"
         self._ending.set()
+        if first:
+            # Its text alone: whoever keeps the record must not keep the frames of what is looked at.
+            _log.error("%s %s: %s: %s", self._title(), what, type(error).__name__, error)
 
     def _run(self) -> None:
         """The thread."""
@@ -141,10 +153,7 @@ class Live(abc.ABC):
         try:
             self._handle.update(forms(), raw=True)
         except Exception as error:
-            if self._error is None:
-                # Its text alone: whoever keeps the record must not keep the frames of what is looked at.
-                _log.error("%s could not be drawn, and has ended: %s: %s", self._title(), type(error).__name__, error)
-            self._fail(error)
+            self._fail(error, "could not be drawn, and has ended")
             return False
         return True
 
@@ -169,6 +178,10 @@ class Live(abc.ABC):
     def _is_news(self) -> bool:
         """Whether there is anything new to draw."""
         return True
+
+    @abc.abstractmethod
+    def _replaces(self, other: Live) -> bool:
+        """Whether it is what `other` is: of a cell that is run again, one picture goes on."""
 
     @abc.abstractmethod
     def _title(self) -> str:
@@ -202,6 +215,9 @@ def _cell() -> int | None:
 
 
 _showing: dict[Live, None] = {}
+"""Those that go on."""
+
+_turn = threading.Lock()
 _registered: list[bool] = []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, final
 
 from labtether import _core
@@ -32,6 +31,9 @@ class Watch(Live):
         super().__init__(every, "labtether watch")
         self._rates: Rates = Rates()
 
+    def _replaces(self, other: Live) -> bool:
+        return isinstance(other, Watch)
+
     def _title(self) -> str:
         return "the watch of the lifecycle"
 
@@ -47,10 +49,6 @@ class Watch(Live):
         return f"<Watch {self.state}{why}, every {self._every:g} s>"
 
 
-_current: Watch | None = None
-_turn = threading.Lock()
-
-
 def watch(every: float = 0.5) -> Watch:
     """Show everything that is alive, in this cell and from now on: links with their states and rates, tasks with their
     situations, locks with who holds them.
@@ -61,15 +59,8 @@ def watch(every: float = 0.5) -> Watch:
     every: seconds from one picture to the next, at least 0.05. Raises ValueError if it is less, RuntimeError outside
     notebooks: `print(lt.lifecycle.tree())` works everywhere.
     """
-    global _current
     seconds = check_span(every, "every")
     if seconds < FASTEST:
         raise ValueError(f"every is at least {FASTEST} s, not {every}")
     check_notebook("lt.watch()", "print(lt.lifecycle.tree())")
-    new = Watch(seconds)
-    with _turn:
-        before, _current = _current, new
-    if before is not None:
-        before._end("another lt.watch() took over")
-    new._begin()
-    return new
+    return Watch(seconds)._show()

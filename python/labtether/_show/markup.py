@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-__all__ = ["Html", "joined", "readable", "shortened", "tag"]
+__all__ = ["Html", "joined", "readable", "shortened", "tag", "void_tag"]
 
 # What a control character looks like: a terminal escape or a NUL in a reply must neither act nor vanish.
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)} | {0x7F: 0x2421}
@@ -34,8 +34,16 @@ def tag(name: str, *inside: str | None, style: str = "", **attributes: str) -> H
     """One element. What is inside is text, and escaped, unless it is Html; None is left out."""
     if style:
         attributes["style"] = style
-    given = "".join(f' {key.replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
-    return Html(f"<{name}{given}>{joined(inside)}</{name}>")
+    return Html(f"<{name}{_given(attributes)}>{joined(inside)}</{name}>")
+
+
+def void_tag(name: str, **attributes: str) -> Html:
+    """An element that has no inside, and no end."""
+    return Html(f"<{name}{_given(attributes)}>")
+
+
+def _given(attributes: dict[str, str]) -> str:
+    return "".join(f' {key.replace("_", "-")}="{html.escape(readable(value))}"' for key, value in attributes.items())
 
 
 def joined(parts: Iterable[str | None]) -> Html:
