@@ -108,7 +108,7 @@ async def test_the_tree_is_there_as_json_too() -> None:
         assert TREE not in bundle(things["link"])
         assert tree._repr_html_() == forms["text/html"]
         read = page(things["nursery"])
-        for alive in ("run 7", "arm", "“moving plate 3 ”", "second", "deck", "holder", "waiter"):
+        for alive in ("run 7", "arm", "“moving plate 3”", "second", "deck", "holder", "waiter"):
             assert alive in read.text, alive
 
 

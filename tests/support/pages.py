@@ -57,16 +57,17 @@ def page(thing: Any) -> Page:
 @asynccontextmanager
 async def gallery(name: str = "") -> AsyncIterator[dict[str, Any]]:
     """One of everything that can be shown, alive, by what it is; `name` is in the name of each."""
+    name = f" {name}" if name else ""
     lock, slots, semaphore = (
-        lt.Lock(f"deck {name}"),
-        lt.Slots(["A1", "A2"], f"shelf {name}"),
-        lt.Semaphore(2, f"two {name}"),
+        lt.Lock(f"deck{name}"),
+        lt.Slots(["A1", "A2"], f"shelf{name}"),
+        lt.Semaphore(2, f"two{name}"),
     )
-    event, channel, set_event = lt.Event(f"door {name}"), lt.Channel[int](4, f"plates {name}"), lt.Event(f"lamp {name}")
+    event, channel, set_event = lt.Event(f"door{name}"), lt.Channel[int](4, f"plates{name}"), lt.Event(f"lamp{name}")
     set_event.set()
 
     async def hold() -> None:
-        with lt.situation(f"moving plate 3 {name}"):
+        with lt.situation(f"moving plate 3{name}"):
             async with lock, slots.take("A1"), semaphore:
                 await forever()
 
@@ -74,32 +75,32 @@ async def gallery(name: str = "") -> AsyncIterator[dict[str, Any]]:
         async with lock:
             await forever()
 
-    async with lt.link("sim://balance", name=f"scale {name}") as scale, lt.open_nursery(f"run 7 {name}") as nursery:
+    async with lt.link("sim://balance", name=f"scale{name}") as scale, lt.open_nursery(f"run 7{name}") as nursery:
         await scale.query("S")
         await scale.query("I4")
-        await nursery.enter(lt.link("sim://balance", name=f"second {name}"))
-        running = nursery.start_soon(hold, name=f"arm {name}")
+        await nursery.enter(lt.link("sim://balance", name=f"second{name}"))
+        running = nursery.start_soon(hold, name=f"arm{name}")
         await settled()
-        nursery.start_soon(wait, name=f"gripper {name}")
+        nursery.start_soon(wait, name=f"gripper{name}")
         await channel.send(1)
-        done = nursery.start_soon(value_of, f"42.0 g {name}", name=f"weigh {name}")
-        gone = nursery.start_soon(forever, name=f"stir {name}")
+        done = nursery.start_soon(value_of, f"42.0 g{name}", name=f"weigh{name}")
+        gone = nursery.start_soon(forever, name=f"stir{name}")
         await settled()
-        gone.cancel(f"enough {name}")
+        gone.cancel(f"enough{name}")
         await gone.outcome()
-        cut = lt.Cancelled(f"operator {name}", ((f"scale {name}", b"MOVE \x00\r\n", "halted"),), elapsed=3.2)
+        cut = lt.Cancelled(f"operator{name}", ((f"scale{name}", b"MOVE \x00\r\n", "halted"),), elapsed=3.2)
         await settled()
         yield {
             "link": scale,
             "link.sync": scale.sync,
-            "closed link": lt.serial("/dev/ttyUSB0", name=f"oven {name}"),
+            "closed link": lt.serial("/dev/ttyUSB0", name=f"oven{name}"),
             "trace": scale.trace(),
             "nursery": nursery,
             "handle": running,
             "ended handle": done,
             "cancelled handle": gone,
             "handle.sync": running.sync,
-            "Ok": lt.Ok(f"42.0 {name}", elapsed=0.3),
+            "Ok": lt.Ok(f"42.0{name}", elapsed=0.3),
             "Failed": lt.Failed(await failure(name), elapsed=61.0),
             "Cancelled": cut,
             "lock": lock,
@@ -120,8 +121,8 @@ async def gallery(name: str = "") -> AsyncIterator[dict[str, Any]]:
 async def failure(name: str) -> BaseException:
     """Several errors in one, with notes."""
     try:
-        async with lt.open_nursery(f"doomed {name}") as nursery:
-            nursery.start_soon(fail, f"the lid is open {name}", name=f"lid {name}")
+        async with lt.open_nursery(f"doomed{name}") as nursery:
+            nursery.start_soon(fail, f"the lid is open{name}", name=f"lid{name}")
     except ExceptionGroup as error:
         error.add_note(f"seen by {name or 'nobody'}")
         return error

@@ -100,7 +100,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Seq
 
     head = tag("tr", *cells("th", columns, f"font-weight:normal;opacity:.75;border-bottom:{_RULE}"), style=_ROW)
     body = [tag("tr", *cells("td", row, "font-variant-numeric:tabular-nums"), style=_ROW) for row in rows]
-    return tag("table", tag("thead", head), tag("tbody", *body), style=_TABLE)
+    return tag("table", tag("thead", head), tag("tbody", *body), style=f"{_TABLE};margin-top:4px")
 
 
 _RIGHT = ";text-align:right;white-space:nowrap"
@@ -109,7 +109,7 @@ _RIGHT = ";text-align:right;white-space:nowrap"
 def fold(summary: str, *inside: str | None, is_open: bool = False) -> Html:
     """What is there for who wants it."""
     opened = {"open": ""} if is_open else {}
-    label = tag("summary", summary, style="cursor:pointer;opacity:.75")
+    label = tag("summary", summary, style="cursor:pointer")
     return tag("details", label, tag("div", *inside, style="padding:2px 0 0 1em"), style="margin-top:4px", **opened)
 
 

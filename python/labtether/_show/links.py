@@ -105,7 +105,7 @@ def _last_events(link: Face[Any]) -> Html | None:
         return None
     few = trace[-FEW:]
     title = "trace" if len(few) == len(trace) else f"trace, the last {len(few)} of {len(trace)} events"
-    return fold(title, _events(few))
+    return fold(faint(title), _events(few))
 
 
 _ARROWS = {">": "to the instrument", "<": "from the instrument", "!": "happened to the link"}

@@ -15,7 +15,7 @@ from labtether._show.markup import Html, shortened, tag, void_tag
 
 __all__ = ["drawn", "plot_html"]
 
-WIDTH, HEIGHT = 7.2, 2.8
+WIDTH, HEIGHT = 8.4, 3.0
 """Inches, as matplotlib counts."""
 
 DOTS = 160

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from labtether._escapes import escaped
 from labtether._outcome import Cancelled, Failed, Ok
-from labtether._show.blocks import card, facts, fold, heading, lines, mono, problem_line, seconds, table
+from labtether._show.blocks import card, facts, faint, fold, heading, lines, mono, problem_line, seconds, table
 from labtether._show.markup import Html, joined, shortened, tag
 from labtether._show.trees import branches
 
@@ -32,8 +32,11 @@ def nursery_html(nursery: Nursery) -> Html:
     else:
         state = "open" if reason is None else "ending"
     why = None if reason is None else lines([joined(["cancelled: ", reason])])
-    alive = branches(nursery.tree()) if state in ("open", "ending") else None
-    return card(heading("nursery", nursery.name, state), why, alive)
+    if state not in ("open", "ending"):
+        return card(heading("nursery", nursery.name, state), why)
+    tree = nursery.tree()
+    alive = branches(*tree.children) if tree.children else faint("nobody is in it")
+    return card(heading("nursery", nursery.name, state, f"for {seconds(tree.age or 0.0)}"), why, alive)
 
 
 def lifecycle_html(lifecycle: Lifecycle) -> Html:
@@ -78,7 +81,7 @@ def _failure(error: BaseException) -> Iterator[Html]:
     yield problem_line(shortened(_said(error), LONG))
     notes = [str(note) for note in getattr(error, "__notes__", ())]
     if notes:
-        yield fold(f"notes ({len(notes)})", *[tag("div", mono(shortened(note, LONG))) for note in notes])
+        yield fold(faint(f"notes ({len(notes)})"), *[tag("div", mono(shortened(note, LONG))) for note in notes])
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             yield tag("div", *_failure(part), style="padding-left:1em")

@@ -31,13 +31,15 @@ def places_html(shared: Lock | Semaphore | Slots) -> Html:
 def _people(holders: list[Row], waiters: list[Row]) -> Html | None:
     if not holders and not waiters:
         return None
-    rows = [["holds", *_person(row)] for row in holders] + [["waits", *_person(row)] for row in waiters]
+    rows = [_person("holds", row) for row in holders] + [_person("waits", row) for row in waiters]
+    if not any(place for _, _, place, _ in rows):
+        return table(["", "who", "for"], [[does, who, age] for does, who, _, age in rows])
     return table(["", "who", "place", "for"], rows)
 
 
-def _person(row: Row) -> list[str]:
+def _person(does: str, row: Row) -> tuple[str, str, str, str]:
     who, place, age, depth = row
-    return [f"{who}, {depth} times" if depth > 1 else who, place or "", seconds(age)]
+    return does, f"{who}, {depth} times" if depth > 1 else who, place or "", seconds(age)
 
 
 def event_html(event: Event) -> Html:

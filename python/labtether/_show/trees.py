@@ -21,9 +21,10 @@ def tree_html(tree: Tree) -> Html:
     return card(branches(tree))
 
 
-def branches(tree: Tree, *, folds: bool = True) -> Html:
-    """A tree. folds: whether branches can be folded away; not where the page is drawn anew all the time."""
-    return tag("ul", _branch(tree, folds), style=_LIST)
+def branches(*trees: Tree, folds: bool = True) -> Html:
+    """Trees, one below the other. folds: whether branches can be folded away; not where the page is drawn anew all the
+    time."""
+    return tag("ul", *[_branch(tree, folds) for tree in trees], style=_LIST)
 
 
 def _branch(tree: Tree, folds: bool) -> Html:
