@@ -234,3 +234,20 @@ async def test_bad_input_is_refused() -> None:
         lt.progress(said(), bar=3)
     with pytest.raises(TypeError, match=r"has update\(\) and close\(\); Half has not"):
         await anext(lt.progress(said("1"), bar=Half()))
+
+
+async def test_where_it_is_held_the_end_and_an_error_close_it_at_once() -> None:
+    class Failing(said):
+        async def __anext__(self) -> str:
+            if not self._left:
+                raise Oops("jammed")
+            return await super().__anext__()
+
+    async with in_time():
+        held = lt.progress(said("1"), bar=Bar)
+        assert [part async for part in held] == ["1"]
+        failing = lt.progress(Failing("1"), bar=Bar)
+        with pytest.raises(Oops):
+            _ = [part async for part in failing]
+    assert [bar.closed for bar in bars] == [1, 1]
+    assert repr(held) == repr(failing) == "<Progress over 1>"

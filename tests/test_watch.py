@@ -1,12 +1,14 @@
 """`lt.watch()` in a real kernel: one picture, drawn anew in place under its own cell, until it is stopped, and then a
 last one that says so."""
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import labtether as lt
+from labtether._crowd import present
 from labtether._show.rates import Rates
 from labtether._show.watching import WATCH
 from labtether.testing import script
@@ -255,3 +257,25 @@ def test_a_pace_that_nobody_can_see_is_refused(every: float) -> None:
 def test_a_pace_is_a_number(every: Any) -> None:
     with pytest.raises(TypeError, match="every is a number of seconds"):
         lt.watch(every)
+
+
+class Somebody:
+    """Can be known by weak reference."""
+
+
+def test_who_comes_while_all_are_looked_at_does_not_spoil_the_look() -> None:
+    late = Somebody()
+
+    class Busy(weakref.WeakSet[Somebody]):
+        """Somebody comes in the middle of every first look, as another thread would have it."""
+
+        def __iter__(self) -> Iterator[Somebody]:
+            for one in super().__iter__():
+                self.add(late)
+                yield one
+
+    people = [Somebody(), Somebody()]
+    crowd = Busy(people)
+    with pytest.raises(RuntimeError, match="changed size"):
+        list(Busy(people))
+    assert set(present(crowd)) == {*people, late}
