@@ -221,6 +221,17 @@ async def test_rates_are_what_goes_over_the_wire() -> None:
         assert rates.look([link], 104.0) == []
 
 
+async def test_devices_on_one_line_are_counted_once() -> None:
+    with script("bus", framing="\n") as bus:
+        bus.when("2S").reply("ready")
+        line = lt.link(bus.url, framing="\n", name="bus")
+        devices = [line.at("2"), line.at("3"), lt.link("sim://balance", name="alone")]
+        async with in_time(), devices[0], devices[1], devices[2]:
+            await devices[0].query("S")
+            looks = Rates().look([line, *devices], 100.0)
+            assert [(look.name, look.exchanges) for look in looks] == [("alone", 0), ("bus/2, bus/3", 1)]
+
+
 def test_outside_notebooks_it_says_what_to_do_instead() -> None:
     with pytest.raises(RuntimeError, match=r"no IPython runs here; instead: print\(lt\.lifecycle\.tree\(\)\)"):
         lt.watch()

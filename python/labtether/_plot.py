@@ -147,7 +147,7 @@ class Plot(Live):
     def _latest(self, rows: list[tuple[float, tuple[float, ...]]]) -> str:
         if not rows:
             return ""
-        values = ", ".join(f"{number:g}" for number in rows[-1][1])
+        values = ", ".join(f"{number:.8g}" for number in rows[-1][1])
         return values if self._unit is None else f"{values} {self._unit}"
 
     def _counted(self, kept: int, count: int) -> str:

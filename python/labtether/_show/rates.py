@@ -48,10 +48,17 @@ class Rates:
         self._before: weakref.WeakKeyDictionary[Face[Any], tuple[float, ...]] = weakref.WeakKeyDictionary()
 
     def look(self, links: Iterable[Face[Any]], at: float) -> list[LinkLook]:
-        """Each of `links` that is not closed, by name. at: seconds on the clock of the engine."""
-        return [self._one(link, at) for link in sorted(links, key=lambda link: link.name) if link.state != "closed"]
+        """Each of `links` that is not closed, by name; those that share a line (`link.at`) as one. at: seconds on the
+        clock of the engine."""
+        lines: dict[int, list[Face[Any]]] = {}
+        for link in sorted(links, key=lambda link: link.name):
+            if link.state != "closed":
+                lines.setdefault(id(link if link._shared is None else link._shared), []).append(link)
+        return [
+            self._one(faces[0], ", ".join(dict.fromkeys(face.name for face in faces)), at) for faces in lines.values()
+        ]
 
-    def _one(self, link: Face[Any], at: float) -> LinkLook:
+    def _one(self, link: Face[Any], name: str, at: float) -> LinkLook:
         exchanges, written, read, late, dropped, last = link._wire.counts()
         before = self._before.get(link)
         self._before[link] = (at, exchanges, written, read)
@@ -62,7 +69,7 @@ class Rates:
 
         lost = link._wire.lost()
         return LinkLook(
-            link.name,
+            name,
             link.url,
             link.state,
             exchanges,
