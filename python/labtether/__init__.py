@@ -56,6 +56,8 @@ from labtether._open import ports, serial, tcp
 from labtether._options import LinkOptions
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
 from labtether._packets import Packets
+from labtether._plot import Plot
+from labtether._progress import progress
 from labtether._race import gather, outcomes, race
 from labtether._recording import Recording
 from labtether._remote import rfc2217
@@ -64,11 +66,13 @@ from labtether._strand import situation
 from labtether._sync import Event, Lock, Semaphore, Slots, Taking
 from labtether._threads import run_sync
 from labtether._time import pause, sleep, sleep_until
+from labtether._trace import Trace
 from labtether._tree import Tree
 from labtether._until_done import until_done
 from labtether._url import link
 from labtether._usb import usb
 from labtether._values import ModemLines, PortInfo, Raw, Reading, Resync, TraceEvent, Usb, number, numbers
+from labtether._watch import Watch, watch
 
 __all__ = [
     "Abort",
@@ -119,6 +123,7 @@ __all__ = [
     "OpenFailed",
     "Outcome",
     "Packets",
+    "Plot",
     "PortInfo",
     "Raw",
     "Reading",
@@ -135,11 +140,13 @@ __all__ = [
     "Sum16",
     "Taking",
     "Tls",
+    "Trace",
     "TraceEvent",
     "Tree",
     "Unsupported",
     "UntilQuiet",
     "Usb",
+    "Watch",
     "Xor8",
     "__version__",
     "from_callback",
@@ -152,6 +159,7 @@ __all__ = [
     "outcomes",
     "pause",
     "ports",
+    "progress",
     "race",
     "rfc2217",
     "run_sync",
@@ -164,4 +172,5 @@ __all__ = [
     "tcp",
     "until_done",
     "usb",
+    "watch",
 ]

@@ -18,10 +18,13 @@ from labtether._exchange import Exchange
 from labtether._face import Message
 from labtether._framing import FramingLike, PatternLike
 from labtether._link import Link
+from labtether._plot import Plot
 from labtether._recording import Recording
 from labtether._rules import Abort
+from labtether._shown import Shown
 from labtether._streams import Stream
-from labtether._values import Reading, TraceEvent
+from labtether._trace import Trace
+from labtether._values import Reading
 
 __all__ = ["SyncExchange", "SyncLink", "SyncStream"]
 
@@ -41,7 +44,7 @@ def _blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> 
     return call
 
 
-class SyncLink(Generic[M]):
+class SyncLink(Shown, Generic[M]):
     """A link with blocking methods, from `link.sync`; what each does is said at the method of Link with the same
     name."""
 
@@ -145,6 +148,10 @@ class SyncLink(Generic[M]):
         """See Link.record."""
         return self._twin.record(path)
 
+    def watch(self, command: Message, every: float = 0.2, **options: Any) -> Plot:
+        """See Link.watch."""
+        return self._twin.watch(command, every, **options)
+
     @property
     def name(self) -> str:
         """See Link.name."""
@@ -170,7 +177,7 @@ class SyncLink(Generic[M]):
         """Itself."""
         return self
 
-    def trace(self) -> list[TraceEvent]:
+    def trace(self) -> Trace:
         """See Link.trace."""
         return self._twin.trace()
 

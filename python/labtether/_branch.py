@@ -6,6 +6,7 @@ import re
 from typing import Any, TypeVar
 
 from labtether._checks import check_name
+from labtether._crowd import links
 from labtether._face import Message
 from labtether._framing import Encoder, as_pattern
 from labtether._link import Link
@@ -54,6 +55,7 @@ class Branch(Link[M]):
         self._reply = pattern
         self._accept, _ = as_pattern(pattern, "reply", self._encoder.encoding)
         self._shared = trunk._shared
+        links.add(self)
 
     def _encode(self, message: Message, what: str = "a command") -> tuple[bytes, bool]:
         if isinstance(message, Raw):

@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar, final
 from labtether import _core
 from labtether._checks import check_count
 from labtether._errors import ChannelClosed
+from labtether._shown import Shown
 from labtether._sync import _named, block
 
 __all__ = ["Channel", "ChannelStatistics", "Sender"]
@@ -41,7 +42,7 @@ class ChannelStatistics:
 
 
 @final
-class Channel(Generic[T]):
+class Channel(Shown, Generic[T]):
     """Items from any number of senders to any number of receivers, each item to one. First come, first served.
 
     capacity: how many it holds before `send` has to wait; 0: an item is handed over when somebody receives it.
@@ -211,7 +212,7 @@ class Sender(Generic[T]):
 
 
 @final
-class SyncChannel(Generic[T]):
+class SyncChannel(Shown, Generic[T]):
     """A channel for plain threads."""
 
     __slots__ = ("_twin",)

@@ -13,6 +13,8 @@ from labtether import _core
 from labtether._exchange import Exchange, current_task
 from labtether._framing import Encoder, Framed, FramingLike, as_framing, encoder_of
 from labtether._options import Extras
+from labtether._shown import Shown
+from labtether._trace import Trace
 from labtether._values import Raw, TraceEvent
 
 __all__ = ["Face", "Message", "calling_place", "is_interactive"]
@@ -22,7 +24,7 @@ M = TypeVar("M", str, bytes)
 Message = str | bytes | Raw
 
 
-class Face(Generic[M]):
+class Face(Shown, Generic[M]):
     """The part of a link that only looks."""
 
     __slots__ = (
@@ -113,9 +115,9 @@ class Face(Generic[M]):
         oldest goes when there are a thousand."""
         return self._wire.counts()[4]
 
-    def trace(self) -> list[TraceEvent]:
-        """The last events on the wire, oldest first; as many as the option `trace` says."""
-        return [TraceEvent(*row) for row in self._wire.trace()]
+    def trace(self) -> Trace:
+        """The last events on the wire, oldest first; as many as the option `trace` says. A list; `print` it."""
+        return Trace((TraceEvent(*row) for row in self._wire.trace()), self._name)
 
     def __repr__(self) -> str:
         exchanges, _written, _read, late, dropped, last = self._wire.counts()

@@ -11,6 +11,7 @@ import anyio
 
 from labtether import _core
 from labtether._outcome import Cancelled, Failed, Ok, Outcome
+from labtether._shown import Shown
 from labtether._strand import Strand, _strand
 from labtether._sync import block
 
@@ -25,7 +26,7 @@ _making = threading.Lock()
 
 
 @final
-class Handle(Strand, Generic[T]):
+class Handle(Shown, Strand, Generic[T]):
     """A child of a nursery. It keeps its outcome after its nursery has ended; its work never outlives the nursery."""
 
     __slots__ = ("_cancel", "_event", "_nursery", "_ordinary", "_outcome", "_reason", "_starting")
@@ -177,7 +178,7 @@ class _Status(anyio.abc.TaskStatus[Any]):
 
 
 @final
-class SyncHandle(Generic[T]):
+class SyncHandle(Shown, Generic[T]):
     """A handle for plain threads."""
 
     __slots__ = ("_twin",)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from labtether import _core
+from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed
 from labtether._hosts import current_host
 from labtether._log import lifespan_log
@@ -201,7 +202,7 @@ class Hosted:
             interrupt.add_note(f"labtether: {self.name} is still being closed, in the background")
             return interrupt
         why = "its event loop does not answer" if runs else "its event loop does not run"
-        links = list(self.links)
+        links = present(self.links)
         self.tear_down(why)
         for link in links:
             await link._wire.stop()
@@ -261,7 +262,7 @@ class Hosted:
         if self.over.is_set():
             return
         self.reason = why
-        for link in list(self.links):
+        for link in present(self.links):
             _core.belong_to(link._wire, 0)
             link._wire.forget()
         lifespan_log(self, f"its closing part did not run: {why}; its links are parked and closed")

@@ -17,6 +17,7 @@ import anyio
 
 from labtether import _core
 from labtether._await import is_anyios
+from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed, LinkLost
 from labtether._home import Home
 from labtether._hosted import Hosted
@@ -159,7 +160,7 @@ class Host(Hosted):
         for host in live_hosts():
             if self not in host.line():
                 continue
-            for link in list(host.links):
+            for link in present(host.links):
                 if link._shared is None or set(link._shared) <= {link}:
                     _core.belong_to(link._wire, host.key)
                     _core.make_way(link._wire, why)
@@ -167,7 +168,7 @@ class Host(Hosted):
     async def _release(self) -> None:
         """Close what the lifespan has left open."""
         with anyio.CancelScope(shield=True):
-            for link in reversed(list(self.links)):
+            for link in reversed(present(self.links)):
                 _core.belong_to(link._wire, 0)
                 if link.state != "closed":
                     try:

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from labtether import _core
+from labtether._crowd import present
 from labtether._log import lifespan_log, replaced_log
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 _host: ContextVar[Hosted | None] = ContextVar("labtether host", default=None)
-_hosts: weakref.WeakValueDictionary[int, Hosted] = weakref.WeakValueDictionary()
+_hosts: dict[int, weakref.ref[Hosted]] = {}
 """By their numbers. Weakly: what keeps a host is its task, and what keeps that is its loop."""
 
 set_up_links: weakref.WeakSet[Link[Any]] = weakref.WeakSet()
@@ -39,7 +40,8 @@ set_up_links: weakref.WeakSet[Link[Any]] = weakref.WeakSet()
 
 def remember(host: Hosted) -> None:
     """It has begun."""
-    _hosts[host.key] = host
+    key = host.key
+    _hosts[key] = weakref.ref(host, lambda _: _hosts.pop(key, None))
 
 
 def enter_context(host: Hosted) -> None:
@@ -54,19 +56,21 @@ def current_host() -> Hosted | None:
 
 def host_of(number: int) -> Hosted | None:
     """The host of that number, if it is still there."""
-    return _hosts.get(number)
+    known = _hosts.get(number)
+    return None if known is None else known()
 
 
 def live_hosts() -> list[Hosted]:
     """Those that are not over, the oldest first."""
-    hosts = (host for host in list(_hosts.values()) if host.is_ours and not host.over.is_set())
+    known = (reference() for reference in list(_hosts.values()))
+    hosts = (host for host in known if host is not None and host.is_ours and not host.over.is_set())
     return sorted(hosts, key=lambda host: host.key)
 
 
 def is_inside(number: int) -> bool:
     """Whether the code that runs belongs to the lifespan of that number, to one around it, or to one inside it.
     Called by Rust."""
-    current, other = _host.get(), _hosts.get(number)
+    current, other = _host.get(), host_of(number)
     if current is None or other is None:
         return False
     return other in current.line() or current in other.line()
@@ -82,9 +86,9 @@ async def make_room(link: Link[Any]) -> None:
     """Stop the idle links, and the instruments, that are set up where `link` leads. What holds a serial port under
     another name, Rust finds."""
     for host in live_hosts():
-        if any(other is not link and _is_idle_at(other, link.url) for other in list(host.links)):
+        if any(other is not link and _is_idle_at(other, link.url) for other in present(host.links)):
             await stop_for(link, host)
-    for other in list(set_up_links):
+    for other in present(set_up_links):
         if other is not link and _is_idle_at(other, link.url):
             replaced_log(other.name, link.name)
             await other.stop()

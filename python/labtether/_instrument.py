@@ -7,23 +7,28 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from labtether import _core
 from labtether._checks import check_name
+from labtether._crowd import present
 from labtether._engine import ensure_started
 from labtether._errors import LinkBusy, LinkClosed
 from labtether._face import calling_place, is_interactive
 from labtether._hosting import Host
 from labtether._hosts import is_inside
 from labtether._own_loop import SyncInstrument
+from labtether._shown import Shown
+
+if TYPE_CHECKING:
+    from labtether._link import Link
 
 __all__ = ["Instrument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Instrument:
+class Instrument(Shown):
     """One instrument, usable between setup and stop. Write `lifespan()`:
 
         class Scale(lt.Instrument):
@@ -171,7 +176,7 @@ class Instrument:
         host = self._host
         if host is None or not host.is_ours:
             return "closed"
-        if host.state == "open" and any(link.state == "lost" for link in list(host.links)):
+        if host.state == "open" and any(link.state == "lost" for link in present(host.links)):
             return "lost"
         return host.state
 
@@ -188,14 +193,31 @@ class Instrument:
         """
         return SyncInstrument(self)
 
+    @property
+    def _age(self) -> float | None:
+        """Seconds since it was set up; None: it is not."""
+        host = self._host
+        return None if host is None or host.over.is_set() else _core.monotonic() - host.began
+
+    @property
+    def _problem(self) -> str | None:
+        """What went wrong last, in words; None: nothing has."""
+        return None if self._host is None else self._host.problem
+
+    @property
+    def _links(self) -> list[Link[Any]]:
+        """The links that its lifespan has opened, by name."""
+        known = [] if self._host is None else present(self._host.links)
+        return sorted(known, key=lambda link: link.name)
+
     def __repr__(self) -> str:
-        kind, name, host = type(self).__name__, self.name, self._host
+        kind, name, age = type(self).__name__, self.name, self._age
         parts = [kind if name == kind else f"{kind} {name}", self.state]
-        if host is not None and not host.over.is_set():
-            parts.append(f"for {_core.monotonic() - host.began:.1f} s")
-            parts += [f"({', '.join(f'{link.name} {link.state}' for link in list(host.links))})"] if host.links else []
-        elif host is not None and host.problem is not None:
-            parts.append(f"({host.problem})")
+        if age is not None:
+            parts.append(f"for {age:.1f} s")
+            parts += [f"({', '.join(f'{link.name} {link.state}' for link in self._links)})"] if self._links else []
+        elif self._problem is not None:
+            parts.append(f"({self._problem})")
         return f"<{' '.join(parts)}>"
 
     def __reduce__(self) -> Any:

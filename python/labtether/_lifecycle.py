@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast, final
 
 import anyio
 
+from labtether._crowd import present
 from labtether._engine import ensure_started
 from labtether._errors import LinkClosed
 from labtether._face import calling_place, is_interactive
@@ -20,6 +21,7 @@ from labtether._link import Link
 from labtether._outcome import Failed, Outcome
 from labtether._own_loop import check_elsewhere, run_blocking, run_its_loop
 from labtether._race import gather, outcomes
+from labtether._shown import Shown
 from labtether._tree import Tree, lifecycle_tree
 
 __all__ = ["Lifecycle", "SyncLifecycle", "lifecycle", "setup", "stop"]
@@ -65,7 +67,7 @@ async def stop(*things: Any) -> None:
         return
     whole = [host for host in live_hosts() if host.parent is None]
     ended = await outcomes(*(partial(_leave, host) for host in reversed(whole)))
-    ended += await outcomes(*(link.stop for link in list(set_up_links) if link.state != "closed"))
+    ended += await outcomes(*(link.stop for link in present(set_up_links) if link.state != "closed"))
     _raise(ended)
 
 
@@ -92,7 +94,7 @@ def _raise(ended: list[Outcome[Any]]) -> None:
 
 
 @final
-class Lifecycle:
+class Lifecycle(Shown):
     """The hidden root of everything that is set up. There is one: `lt.lifecycle`."""
 
     __slots__ = ("_entered",)

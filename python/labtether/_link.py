@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import re
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from labtether import _core
 from labtether._asking import Asking
+from labtether._crowd import links
 from labtether._engine import ensure_started
 from labtether._errors import LinkBusy
-from labtether._face import is_interactive
+from labtether._face import Message, is_interactive
 from labtether._framed import Framed
 from labtether._hosts import current_host, host_of, make_room, set_up_links, stop_for
+from labtether._values import number
 
 if TYPE_CHECKING:
     from labtether._blocking import SyncLink
+    from labtether._plot import Plot
     from labtether._recording import Recording
 
 __all__ = ["Link", "linked"]
@@ -164,6 +168,34 @@ class Link(Asking[M]):
         )
         return begin_recording(self._wire, path, about)
 
+    def watch(
+        self,
+        command: Message,
+        every: float = 0.2,
+        *,
+        parse: Callable[[M], Any] = number,
+        keep: int = 600,
+        unit: str | None = None,
+        title: str | None = None,
+        on_error: str = "raise",
+    ) -> Plot:
+        """Plot the answers to `command` in this cell of a notebook, and go on in the background until its `stop()`;
+        `with` it, or await it until the cell is interrupted. Run again, the cell's new plot takes the place of the old.
+
+        every: seconds from one asking to the next, as in `poll`; drawn four times a second at most. parse: makes a
+        number of a reply, or several: one line each. keep: how many readings are drawn and kept; older ones are
+        forgotten, which the plot says. unit: for the axis. title: None: the link's name and the command. on_error:
+        "raise" ends it, "skip" leaves bad replies out.
+
+        A link that is lost, a timeout or a bad reply ends it: the plot shows the error, its `error` has it, the log has
+        it, and awaiting it raises it.
+
+        Raises ImportError without matplotlib, RuntimeError outside notebooks, LinkClosed, ValueError, TypeError.
+        """
+        from labtether._plot import plot
+
+        return plot(self, command, every=every, parse=parse, keep=keep, unit=unit, title=title, on_error=on_error)
+
     def _face_for_readying(self) -> Link[M]:
         """A face whose questions go before everybody else's, for the function that readies a new connection."""
         face: Link[M] = Link(
@@ -189,7 +221,7 @@ class Link(Asking[M]):
 
 def linked(wire: _core.Wire, lines: Framed | None, common: dict[str, Any], *, url: str, described: str) -> Link[Any]:
     """A closed link over `wire`, with what `common_options` made of what was given."""
-    return Link(
+    made: Link[Any] = Link(
         wire,
         name=common["name"],
         url=url,
@@ -198,3 +230,5 @@ def linked(wire: _core.Wire, lines: Framed | None, common: dict[str, Any], *, ur
         framing=lines,
         extras=common["extras"],
     )
+    links.add(made)
+    return made

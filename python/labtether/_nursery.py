@@ -27,6 +27,7 @@ from labtether._home import Home
 from labtether._keeping import Keeping, name_of, work_of
 from labtether._log import nursery_log, stays_log
 from labtether._outcome import Failed
+from labtether._shown import Shown
 from labtether._strand import Strand, current_strand
 from labtether._sync import Event
 
@@ -65,7 +66,7 @@ def open_nursery(name: str = "nursery", *, timeout: float | None = None) -> Nurs
 
 
 @final
-class Nursery:
+class Nursery(Shown):
     """A scope, from `lt.open_nursery()`."""
 
     __slots__ = (

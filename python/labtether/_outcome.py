@@ -7,6 +7,8 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 import anyio
 
+from labtether._shown import Shown
+
 __all__ = ["Cancelled", "Failed", "Kept", "Ok", "Outcome"]
 
 T = TypeVar("T")
@@ -17,7 +19,7 @@ Effect = tuple[str, "bytes | None", str]
 
 
 @dataclass(frozen=True, slots=True)
-class Ok(Generic[T_co]):
+class Ok(Shown, Generic[T_co]):
     """It returned `value`. elapsed: seconds from its start to its end."""
 
     value: T_co
@@ -29,7 +31,7 @@ class Ok(Generic[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Shown):
     """It raised `error`. elapsed: seconds from its start to its end."""
 
     error: BaseException
@@ -41,7 +43,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Shown):
     """It was cancelled.
 
     reason: why, in words. effects: what became of each exchange that was cut short: (link, command, effect), where

@@ -20,6 +20,7 @@ from labtether._hosted import Hosted
 from labtether._hosts import current_host
 from labtether._link import Link
 from labtether._outcome import Kept
+from labtether._shown import Shown
 from labtether._streams import Stream
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class _Call:
 
 
 @final
-class SyncInstrument:
+class SyncInstrument(Shown):
     """An instrument with blocking methods, from `instrument.sync`: each runs the async method of the same name to its
     end. What those return is blocking too: links, exchanges, streams, generators, context managers."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 from labtether import _core
 from labtether._checks import check_name
+from labtether._crowd import present
 
 if TYPE_CHECKING:
     from labtether._nursery import Nursery
@@ -74,7 +75,7 @@ def current_situation() -> str | None:
 
 def loose_strands() -> list[Strand]:
     """Tasks that are no nursery's children and have said what they do."""
-    return sorted(_loose, key=lambda strand: strand._begun)
+    return sorted(present(_loose), key=lambda strand: strand._begun)
 
 
 @final

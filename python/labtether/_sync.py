@@ -14,7 +14,9 @@ from typing import Any, final
 
 from labtether import _core
 from labtether._checks import check_count, check_name
+from labtether._crowd import present
 from labtether._engine import ensure_started
+from labtether._shown import Shown
 
 __all__ = ["Event", "Lock", "Semaphore", "Slots", "Taking", "block", "described", "shared"]
 
@@ -47,10 +49,10 @@ _shared: weakref.WeakSet[_Named] = weakref.WeakSet()
 
 def shared() -> list[_Named]:
     """Every lock, semaphore and set of slots there is, by name."""
-    return sorted(_shared, key=lambda one: one.name)
+    return sorted(present(_shared), key=lambda one: one.name)
 
 
-class _Named:
+class _Named(Shown):
     """What all of them have."""
 
     __slots__ = ("__weakref__", "_name", "_places")
@@ -112,7 +114,7 @@ class _Block(_Named):
 
 
 @final
-class SyncBlock:
+class SyncBlock(Shown):
     """A lock or a semaphore for plain threads."""
 
     __slots__ = ("_of", "_taking")
@@ -301,7 +303,7 @@ class SyncTaking:
 
 
 @final
-class Event:
+class Event(Shown):
     """Something that has not happened yet, or has, for good. `set()` may be called from anywhere, also where no loop
     runs."""
 
@@ -342,7 +344,7 @@ class Event:
 
 
 @final
-class SyncEvent:
+class SyncEvent(Shown):
     """An event for plain threads."""
 
     __slots__ = ("_twin",)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labtether import _core
+from labtether._crowd import present
 from labtether._hosts import live_hosts
+from labtether._shown import Shown
 from labtether._strand import Strand, loose_strands
 from labtether._sync import shared
 
@@ -23,7 +24,7 @@ FOLD = 4
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(Shown):
     """One that is alive, and what it contains.
 
     kind: "lifecycle", "instrument", "nursery", "task", "service", "entered", "link", "rust", "thread", "lock" and the
@@ -75,15 +76,10 @@ class Tree:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """For notebooks; colours come from the page, so it reads in light and dark."""
-        return f'<ul style="list-style:none;padding-left:0;font-family:monospace">{self._item()}</ul>'
+        """For notebooks that know no bundles; colours come from the page, so it reads in light and dark."""
+        from labtether._show.trees import tree_html
 
-    def _item(self) -> str:
-        line = html.escape(self._line())
-        if not self.children:
-            return f"<li>{line}</li>"
-        inside = "".join(child._item() for child in self.children)
-        return f'<li><details open><summary>{line}</summary><ul style="list-style:none">{inside}</ul></details></li>'
+        return str(tree_html(self))
 
 
 def of_nursery(nursery: Nursery) -> Tree:
@@ -99,7 +95,7 @@ def lifecycle_tree() -> Tree:
     from labtether._nursery import _open
 
     census = _census()
-    nurseries = sorted(_open, key=lambda nursery: nursery._keeping.born)
+    nurseries = sorted(present(_open), key=lambda nursery: nursery._keeping.born)
     nested = {id(inner) for outer in nurseries for child in outer.children for inner in child.nurseries()}
     nested |= {id(inner) for strand in loose_strands() for inner in strand.nurseries()}
     known = {nursery._supervisor.id for nursery in nurseries}
@@ -109,7 +105,7 @@ def lifecycle_tree() -> Tree:
     names = {nursery.name for nursery in nurseries}
     hosts = live_hosts()
     hosted = [_hosted(host, hosts) for host in hosts if host.parent not in hosts]
-    shown = {f"link {link.name}" for host in hosts for link in list(host.links)}
+    shown = {f"link {link.name}" for host in hosts for link in present(host.links)}
     rust = [
         _rust(row, census)
         for row in census.get(root, ())
@@ -120,7 +116,7 @@ def lifecycle_tree() -> Tree:
 
 def _hosted(host: Hosted, hosts: list[Hosted]) -> Tree:
     inside = [_hosted(one, hosts) for one in hosts if one.parent is host]
-    links = [Tree("link", link.name, detail=f"{link.url} {link.state}") for link in list(host.links)]
+    links = [Tree("link", link.name, detail=f"{link.url} {link.state}") for link in present(host.links)]
     detail = host.state if host.kind == host.name else f"{host.kind}, {host.state}"
     kind = "entered" if host.kind == "entered" else "instrument"
     return Tree(kind, host.name, _core.monotonic() - host.began, detail=detail, children=_folded([*inside, *links]))
