@@ -20,6 +20,7 @@ from labtether._hosted import Hosted
 from labtether._hosts import current_host
 from labtether._link import Link
 from labtether._outcome import Kept
+from labtether._ports import port_of
 from labtether._shown import Shown
 from labtether._streams import Stream
 
@@ -51,6 +52,8 @@ def own_loop() -> asyncio.AbstractEventLoop:
 
 def _serve(loop: asyncio.AbstractEventLoop, begun: threading.Event) -> None:
     asyncio.set_event_loop(loop)
+    # Here and now, with all that stays.
+    loop.call_soon(port_of, loop)
     loop.call_soon(begun.set)
     loop.run_forever()
 

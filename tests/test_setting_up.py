@@ -1,0 +1,342 @@
+"""`lt.setup`, `lt.stop` and `lt.lifecycle.enter`: several at once, all or none; from any task, thread and loop."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+import labtether as lt
+from labtether.testing import ScriptedInstrument
+from support.scales import Balance, Scale, balance
+
+
+@pytest.fixture
+def told() -> Iterator[ScriptedInstrument]:
+    with balance() as told:
+        yield told
+
+
+@pytest.fixture
+def other() -> Iterator[ScriptedInstrument]:
+    with balance("other") as told:
+        yield told
+
+
+class Bad(lt.Instrument):
+    """Never comes up."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def lifespan(self) -> AsyncIterator[None]:
+        if self.error.args:
+            raise self.error
+        yield
+
+
+async def test_several_are_set_up_and_stopped_at_once(told: ScriptedInstrument, other: ScriptedInstrument) -> None:
+    left, right = await lt.setup(Scale(told.port), Scale(other.port))
+    assert await lt.gather(left.weigh, right.weigh) == [1.5, 1.5]
+    await lt.stop(left, right)
+    assert [left.state, right.state] == ["closed", "closed"]
+    assert told.heard == other.heard == ["@", "S", "P"]
+
+
+async def test_all_or_none(told: ScriptedInstrument, other: ScriptedInstrument) -> None:
+    before = await Scale(other.port).setup()
+    scale = Scale(told.port)
+    with pytest.raises(ValueError, match="no such stage"):
+        await lt.setup(scale, before, Bad(ValueError("no such stage")))
+    assert (scale.state, scale.link.state) == ("closed", "closed")
+    assert before.state == "open", "what was set up before is left alone"
+    with pytest.raises(ExceptionGroup) as raised:
+        await lt.setup(Bad(ValueError("one")), Bad(KeyError("two")))
+    assert sorted(map(repr, raised.value.exceptions)) == ["KeyError('two')", "ValueError('one')"]
+    await before.stop()
+
+
+async def test_stop_without_arguments_stops_everything(told: ScriptedInstrument, other: ScriptedInstrument) -> None:
+    link = await lt.serial(other.port, framing="\r\n").setup()
+
+    class Borrowing(lt.Instrument):
+        """Parks over a link that it was given, which has to be there until then."""
+
+        async def lifespan(self) -> AsyncIterator[None]:
+            yield
+            await link.query("P")
+
+    scale, borrowing = await lt.setup(Scale(told.port), Borrowing())
+    await lt.stop()
+    assert [scale.state, borrowing.state, link.state] == ["closed"] * 3
+    assert told.heard == ["@", "P"]
+    assert other.heard == ["P"]
+    await lt.stop()
+
+
+async def test_one_that_fails_to_stop_does_not_keep_the_others(told: ScriptedInstrument) -> None:
+    class Stubborn(lt.Instrument):
+        async def lifespan(self) -> AsyncIterator[None]:
+            yield
+            raise ValueError("stubborn")
+
+    scale, stubborn = await lt.setup(Scale(told.port), Stubborn())
+    with pytest.raises(ValueError, match="stubborn"):
+        await lt.stop(scale, stubborn)
+    assert [scale.state, stubborn.state] == ["closed", "closed"]
+    await stubborn.setup()
+    with pytest.raises(ValueError, match="stubborn"):
+        await lt.stop()
+
+
+async def test_bad_arguments() -> None:
+    with pytest.raises(TypeError, match=r"setup takes links and instruments, not int"):
+        await lt.setup(1)
+    with pytest.raises(TypeError, match=r"not _AsyncGeneratorContextManager; .*lt\.lifecycle\.enter"):
+        await lt.stop(asynccontextmanager(Bad.lifespan)(Bad(ValueError())))
+    with pytest.raises(TypeError, match="async context manager, not int"):
+        await lt.lifecycle.enter(1)  # type: ignore[arg-type]
+    with pytest.raises(lt.LinkClosed, match="was not entered here"):
+        await lt.lifecycle.exit(1)
+
+
+@asynccontextmanager
+async def furnace(log: list[str], *, fail: str = "") -> AsyncIterator[str]:
+    log.append("up")
+    if fail == "up":
+        raise ValueError("cold")
+    with anyio.CancelScope():
+        try:
+            yield "hot"
+        finally:
+            log.append("down")
+            if fail == "down":
+                raise ValueError("stuck")
+
+
+async def test_any_context_manager_is_entered_and_left_by_different_tasks() -> None:
+    log: list[str] = []
+    values: list[str] = []
+
+    async def enter() -> None:
+        values.append(await lt.lifecycle.enter(furnace(log)))
+
+    async def leave() -> None:
+        await lt.lifecycle.exit(values[0])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(enter)
+    assert (values, log) == (["hot"], ["up"])
+    found = lt.lifecycle.tree().find("furnace")
+    assert found is not None
+    assert found.kind == "entered"
+    async with anyio.create_task_group() as group:
+        group.start_soon(leave)
+    assert log == ["up", "down"]
+    with pytest.raises(lt.LinkClosed):
+        await lt.lifecycle.exit(values[0])
+
+
+async def test_what_cannot_be_entered_or_left_says_so() -> None:
+    log: list[str] = []
+    with pytest.raises(ValueError, match="cold"):
+        await lt.lifecycle.enter(furnace(log, fail="up"))
+    kept = furnace(log, fail="down")
+    await lt.lifecycle.enter(kept)
+    with pytest.raises(ValueError, match="stuck"):
+        await lt.lifecycle.exit(kept)
+    assert log == ["up", "up", "down"]
+
+
+async def test_a_link_is_entered_as_what_it_is(told: ScriptedInstrument) -> None:
+    link = lt.serial(told.port, framing="\r\n")
+    assert await lt.lifecycle.enter(link) is link
+    assert await link.query("S") == "S S 1.5 g"
+    await lt.lifecycle.exit(link)
+    assert link.state == "closed"
+
+
+async def test_stop_works_from_a_thread_and_from_another_loop(told: ScriptedInstrument) -> None:
+    scale = Scale(told.port)
+    for stop in (scale.sync.stop, lambda: asyncio.run(scale.stop()), lambda: lt.lifecycle.sync.stop(scale)):
+        await scale.setup()
+        assert await anyio.to_thread.run_sync(scale.sync.weigh) == 1.5
+        await anyio.to_thread.run_sync(stop)
+        assert scale.state == "closed"
+    assert told.heard == ["@", "S", "P"] * 3
+
+
+async def test_a_blocking_stop_in_the_loop_that_it_needs_is_refused_at_once(told: ScriptedInstrument) -> None:
+    scale = await Scale(told.port).setup()
+    with pytest.raises(RuntimeError, match=r"lives in the event loop that runs in this thread.* await stop\(\)"):
+        if lt._core.in_trio():
+            raise RuntimeError("lives in the event loop that runs in this thread, await stop()")
+        scale.sync.stop()
+    assert scale.sync.weigh() == 1.5, "what does not need that loop works"
+    await scale.stop()
+
+
+async def test_a_stop_ends_a_setup_under_way(told: ScriptedInstrument) -> None:
+    told.when("SLOW").silence()
+    scale = Scale(told.port)
+    failures: list[BaseException] = []
+
+    async def set_up() -> None:
+        with suppress(lt.LinkClosed):
+            try:
+                await scale.setup(hello="SLOW")
+            except lt.LinkError as error:
+                failures.append(error)
+                raise
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(set_up)
+        while "SLOW" not in told.heard:
+            await anyio.sleep(0.001)
+        await scale.stop()
+        assert (scale.state, scale.link.state) == ("closed", "closed")
+    assert "it was stopped while it was being set up" in str(failures[0])
+
+
+async def test_others_waits_end_when_it_is_stopped_and_their_aborts_go_out_first(told: ScriptedInstrument) -> None:
+    scale = await Scale(told.port).setup()
+    failures: list[BaseException] = []
+
+    async def never() -> None:
+        try:
+            await scale.never()
+        except lt.LinkClosed as error:
+            failures.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(never)
+        while "HANG" not in told.heard:
+            await anyio.sleep(0.001)
+        await scale.stop()
+    assert "Scale is being stopped" in str(failures[0])
+    assert told.heard == ["@", "HANG", "HALT", "P"]
+
+
+async def test_a_reply_that_is_owed_does_not_hold_up_the_parking(told: ScriptedInstrument) -> None:
+    scale = await Scale(told.port).setup()
+    with anyio.move_on_after(0.05):
+        await scale.link.query("HANG", timeout=300)
+    with anyio.fail_after(10):
+        await scale.stop()
+    assert told.heard == ["@", "HANG", "P"]
+
+
+async def test_a_scope_that_fails_inside_the_lifespan_ends_it_and_is_told_later(
+    told: ScriptedInstrument, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Watchful(Balance):
+        async def lifespan(self) -> AsyncIterator[None]:
+            async with self.link, lt.open_nursery("watch") as nursery:
+                nursery.start_soon(self._watch)
+                yield
+                await self.link.query("P")
+
+        async def _watch(self) -> None:
+            await self.link.receive(match="ALARM", timeout=30)
+            raise ValueError("the alarm went off")
+
+    scale = await Watchful(told.port).setup()
+    told.push("ALARM")
+    with anyio.fail_after(10):
+        while scale.state != "closed":
+            await anyio.sleep(0.001)
+    assert told.heard == ["P"], "it was parked, although the scope around that was cancelled"
+    assert "a scope inside its lifespan was cancelled" in caplog.text
+    with pytest.raises(lt.LinkClosed, match="Watchful is closed: a scope inside its lifespan was cancelled") as raised:
+        await scale.weigh()
+    assert isinstance(raised.value.__cause__, ExceptionGroup)
+    assert "the alarm went off" in repr(raised.value.__cause__)
+    await scale.stop()
+
+
+async def test_contexts_inside_the_lifespan_are_copies_of_the_callers(told: ScriptedInstrument) -> None:
+    from contextvars import ContextVar
+
+    batch: ContextVar[str] = ContextVar("batch")
+    seen: list[str] = []
+
+    class Curious(lt.Instrument):
+        async def lifespan(self) -> AsyncIterator[None]:
+            seen.append(batch.get())
+            batch.set("inside")
+            yield
+
+    batch.set("outside")
+    async with Curious():
+        assert batch.get() == "outside"
+    assert seen == ["outside"]
+
+
+def test_the_blocking_face_needs_no_loop(told: ScriptedInstrument) -> None:
+    class Busy(Scale):
+        """Awaits what only an event loop gives."""
+
+        async def twice(self) -> list[float]:
+            await asyncio.sleep(0)
+            return list(await lt.gather(self.weigh, self.weigh))
+
+        def readings(self) -> Any:
+            return self.link.poll("S", every=0, count=2, parse=lt.number)
+
+    with Busy(told.port).sync as scale:
+        assert scale.weigh() == 1.5
+        assert scale.twice() == [1.5, 1.5]
+        assert list(scale.numbers(2)) == [1.5, 1.5]
+        assert scale.link.query("S") == "S S 1.5 g"
+        with scale.readings() as readings:
+            assert [reading.value for reading in readings] == [1.5, 1.5]
+        with scale.link.exchange() as talk:
+            assert talk.query("S") == "S S 1.5 g"
+        assert scale.state == "open"
+        assert "weigh" in dir(scale)
+    assert scale.state == "closed"
+    with pytest.raises(lt.LinkClosed, match="Busy is closed: it was stopped"):
+        scale.weigh()
+    scale.setup()
+    lt.lifecycle.sync.stop()
+    assert scale.state == "closed"
+
+
+def test_a_hung_loop_does_not_keep_stop_from_ending(told: ScriptedInstrument) -> None:
+    class Quick(Scale):
+        close_timeout = 0.05
+
+    scale = Quick(told.port)
+    hung, free = threading.Event(), threading.Event()
+
+    async def hangs() -> None:
+        await scale.setup()
+        hung.set()
+        free.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(hangs()))
+    thread.start()
+    hung.wait()
+    try:
+        with pytest.raises(lt.CleanupTimeout, match="its event loop does not answer; its links were parked and closed"):
+            scale.sync.stop()
+        assert (scale.state, scale.link.state) == ("closed", "closed")
+    finally:
+        free.set()
+        thread.join()
+    assert told.heard == ["@", "RUST"]
+
+
+def test_between_the_turns_of_a_loop_a_blocking_stop_runs_it(told: ScriptedInstrument) -> None:
+    with asyncio.Runner() as runner:
+        scale = runner.run(Scale(told.port).setup())
+        scale.sync.stop()
+        assert scale.state == "closed"
+        runner.run(scale.setup())
+        lt.lifecycle.sync.stop()
+        assert scale.state == "closed"
+    assert told.heard == ["@", "P", "@", "P"]
