@@ -1,4 +1,4 @@
-"""Kernels that are restarted, shut down or killed while a cell hangs: the instrument is parked, its port free at once."""
+"""Kernels that are restarted, shut down or killed while a cell hangs: the instrument is parked, the port free."""
 
 from collections.abc import Callable
 

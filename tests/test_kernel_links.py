@@ -1,5 +1,5 @@
-"""Links in notebooks: one object in many cells, in subshells and threads, cells that are run again, a kernel's loop that
-goes on for days."""
+"""Links in notebooks: one object in many cells, in subshells and threads, cells that are run again, a loop that goes on
+for days."""
 
 import pytest
 
