@@ -7,6 +7,7 @@ import atexit
 import concurrent.futures.thread  # noqa: F401  its exit hook has to be registered before ours, so that ours runs first
 import logging
 import os
+import sys
 import threading
 
 from labtether import _await, _core  # noqa: F401  the first cancellation must not wait for an import
@@ -48,6 +49,10 @@ def ensure_started() -> None:
         clerk = threading.Thread(target=_write_log, name="labtether clerk", daemon=True)
         clerk.start()
         _clerk = clerk
+    if "IPython" in sys.modules:
+        from labtether import _ipython
+
+        _ipython.attach()
 
 
 def _register() -> None:
