@@ -48,6 +48,7 @@ class Cell:
         self.ended: float | None = None
         """When the kernel was idle again, by `time.monotonic()`."""
         self.began = time.monotonic()
+        self.wanted: dict[str, Any] = {}
         self._replied = False
 
     @property
@@ -96,12 +97,18 @@ class Cell:
             case "display_data" | "execute_result":
                 self.results.append(content["data"])
             case "error":
-                trace = _COLOURS.sub("", "\n".join(content["traceback"]))
-                self.error = (content["ename"], content["evalue"], trace)
+                self._fail(content)
             case "status" if content["execution_state"] == "idle":
                 self.ended = time.monotonic()
             case "execute_reply":
                 self._replied = True
+                self.wanted = content.get("user_expressions", {}).get("wanted", {})
+                if content["status"] == "error":  # of an ExceptionGroup IPython prints the traceback
+                    self._fail(content)
+
+    def _fail(self, content: dict[str, Any]) -> None:
+        trace = _COLOURS.sub("", "\n".join(content["traceback"]))
+        self.error = (content["ename"], content["evalue"], trace)
 
 
 class Kernel:
@@ -158,9 +165,10 @@ class Kernel:
         """Have a cell run, and go on."""
         return self._start(code, None)
 
-    def _start(self, code: str, subshell: str | None) -> Cell:
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": False}
-        message = self._client.session.msg("execute_request", {**content, "user_expressions": {}})
+    def _start(self, code: str, subshell: str | None, *, silent: bool = False, wanted: str = "None") -> Cell:
+        content = {"code": code, "silent": silent, "store_history": not silent, "allow_stdin": False}
+        content |= {"stop_on_error": False, "user_expressions": {"wanted": wanted}}
+        message = self._client.session.msg("execute_request", content)
         if subshell is not None:
             message["header"]["subshell_id"] = subshell
         cell = self._cells[message["header"]["msg_id"]] = Cell(self, code)
@@ -174,6 +182,19 @@ class Kernel:
     def fine(self, code: str, timeout: float = PATIENCE) -> Cell:
         """Run a cell that does not fail."""
         return self.run(code, timeout).fine()
+
+    def in_silence(self, code: str, wanted: str = "None") -> str:
+        """Run code that is no cell of the user's: it shows nothing, and IPython's hooks are not called. Gives the text
+        of the expression `wanted`."""
+        cell = self._start(code, None, silent=True, wanted=wanted).fine()
+        text: str = cell.wanted["data"]["text/plain"]
+        return text
+
+    def until_in_silence(self, condition: str) -> None:
+        """Wait until an expression is true there."""
+        give_up = time.monotonic() + PATIENCE
+        while self.in_silence("", f"bool({condition})") != "True":
+            assert time.monotonic() < give_up, f"it did not come to pass: {condition}"
 
     def until(self, condition: Callable[[], object], timeout: float, told: Callable[[], str] = str) -> None:
         """Listen to the kernel until `condition` holds."""
