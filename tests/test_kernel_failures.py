@@ -107,6 +107,7 @@ def test_each_of_several_is_told_and_faces_of_one_link_are_told_once(
     kernel.until_in_silence("all(one.state == 'lost' for one in (link, *others))")
     text = kernel.fine("1 + 1").text
     assert text.count("was lost") == 3, text
+    assert "labtether: psu (" in text
     for one in (psu, *others):
         assert text.count(one.port) == 1
     assert kernel.fine("1 + 1").text == ""

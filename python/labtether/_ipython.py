@@ -186,7 +186,7 @@ def _news(raised: BaseException | None) -> Iterator[str]:
     with _lock:
         links, texts = list(_links), list(_untold.values())
         _untold.clear()
-    for link in links:
+    for link in sorted(links, key=lambda link: link.name):
         error = link._wire.lost() if link.state == "lost" else None
         if link.state in ("lost", "closed"):
             with _lock:

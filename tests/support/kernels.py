@@ -346,9 +346,9 @@ def psu(kernel: Kernel) -> Iterator[ScriptedInstrument]:
         kernel.fine("if 'link' in globals():\n    await link.stop()\n    del link")
 
 
-def scripted() -> ScriptedInstrument:
+def scripted(name: str = "psu") -> ScriptedInstrument:
     """Such an instrument."""
-    psu = script("psu")
+    psu = script(name)
     psu.when(r"ASK (?P<what>.+)").reply("re {what}")
     psu.when("S").silence()
     return psu
