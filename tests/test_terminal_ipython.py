@@ -145,6 +145,29 @@ def test_a_clean_up_without_an_end_does_not_keep_the_prompt(terminal: TerminalIP
     in_step(terminal, machine)
 
 
+def test_a_clean_up_that_blocks_is_interrupted_when_it_has_had_its_time(
+    terminal: TerminalIPython, machine: PtyMachine
+) -> None:
+    terminal.define("""
+        async def blocking():
+            try:
+                await link.query("MOVE", timeout=60)
+            finally:
+                print("clean" + "ing up", flush=True)
+                time.sleep(60)
+        """)
+    asked(machine, terminal, "await blocking()")
+    pressed = terminal.ctrl_c()
+    terminal.wait_for("cleaning up")
+    terminal.ctrl_c()
+    terminal.until_asleep()  # that one came too early
+    while not terminal.shows(PROMPT, within=0.2):
+        terminal.ctrl_c()
+    assert 2.0 < time.monotonic() - pressed < 2.0 + LIMIT
+    machine.finish()
+    in_step(terminal, machine)
+
+
 @pytest.mark.parametrize("line", ["link.sync.query('ASK 5')", "await link.query('ASK 5')"])
 def test_a_cell_that_was_left_pending_all_the_same_is_ended_by_the_next_one(
     terminal: TerminalIPython, machine: PtyMachine, line: str

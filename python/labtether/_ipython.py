@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -58,9 +58,11 @@ def tell_later(key: object, text: str) -> None:
 
 
 def told(key: object) -> None:
-    """What was to be told of `key` has been raised to the user."""
+    """What was to be told of `key`, which may be a link, has been raised to the user. From any thread."""
     with _lock:
         _untold.pop(key, None)
+        if isinstance(key, Face):
+            _links.discard(key)
 
 
 class _Cells:
@@ -96,7 +98,8 @@ class _Cells:
             if loop.is_running():
                 task.cancel()
                 continue
-            with _as_one_line(shell), _deaf_for_a_while() as is_time_up:
+            # An interrupt that comes out ended a clean-up that blocked: it has done what it was meant to do.
+            with suppress(KeyboardInterrupt), _as_one_line(shell), _deaf_for_a_while() as is_time_up:
                 _end(loop, task, is_time_up)
             if not task.done():
                 self._given_up.add(task)
@@ -161,7 +164,8 @@ def _deaf_for_a_while() -> Iterator[Callable[[], bool]]:
     try:
         yield is_time_up
     finally:
-        signal.signal(signal.SIGINT, before)
+        # None: it was not Python's.
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
 
 
 @contextmanager

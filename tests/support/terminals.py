@@ -83,14 +83,21 @@ class TerminalIPython:
 
     def wait_for(self, pattern: str, timeout: float = PATIENCE) -> str:
         """What is on the screen from what was waited for before until `pattern` is."""
-        give_up = time.monotonic() + timeout
+        since = self._seen
+        assert self.shows(pattern, timeout), f"no {pattern!r} on the screen:\n{self.screen[since:]}"
+        return self.screen[since : self._seen]
+
+    def shows(self, pattern: str, within: float) -> bool:
+        """Whether `pattern` comes to the screen within so many seconds, after what was waited for before."""
+        give_up = time.monotonic() + within
         while (found := re.compile(pattern).search(self.screen, self._seen)) is None:
             left = give_up - time.monotonic()
             ready, _, _ = select.select([self._screen], [], [], max(0.0, left))
-            assert ready, f"no {pattern!r} on the screen:\n{self.screen[self._seen :]}"
+            if not ready:
+                return False
             self._heard += os.read(self._screen, 65536)
-        text, self._seen = self.screen[self._seen : found.end()], found.end()
-        return text
+        self._seen = found.end()
+        return True
 
     def run(self, line: str) -> str:
         """Type a line and wait for the next prompt; what came between."""
