@@ -1,6 +1,7 @@
 """Jupyter's Stop button, in real kernels: whatever a cell waits for ends, the instrument is told, and usable after it.
 The instruments are in this process."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -143,6 +144,24 @@ def test_stop_ends_whatever_else_a_cell_waits_for(kernel: Kernel, psu: ScriptedI
     stopped(cell)
     kernel.fine("if 'holder' in globals(): holder.cancel()")
     assert kernel.fine('await link.query("ASK 1")').value == "'re 1'"
+
+
+def test_stop_ends_a_setup_and_leaves_nothing_of_it(kernel: Kernel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Whoever comes is let in, and never told whether this is a serial port.
+        kernel.fine(f"link = lt.rfc2217('127.0.0.1', {server.getsockname()[1]}, connect_timeout=60)")
+        cell = kernel.start("await link.setup()")
+        server.settimeout(10)
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1)
+            within_the_limit(kernel.stop(cell))
+            stopped(cell)
+            connection.settimeout(10)
+            while connection.recv(65536):  # until the other side has closed it
+                continue
+        assert kernel.fine("link.state").value == "'closed'"
+        kernel.fine("del link")
 
 
 def test_stop_in_a_nursery_cancels_its_children_and_their_last_words_are_said(

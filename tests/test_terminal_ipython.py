@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support import run_child
 from support.exchanges import PtyMachine, until_sync
 from support.kernels import setting_up
 from support.terminals import TerminalIPython
@@ -90,6 +91,15 @@ def test_ctrl_c_sends_the_abort_and_waits_for_it_however_often_it_is_pressed(
     screen = terminal.wait_for(PROMPT)
     assert "labtether: the query 'MOVE' on psu was cancelled: halted" in screen
     assert machine.heard[-2:] == [b"MOVE", b"HALT"]
+    in_step(terminal, machine)
+
+
+def test_an_abort_may_take_longer_than_a_clean_up(terminal: TerminalIPython, machine: PtyMachine) -> None:
+    asked(machine, terminal, f"await link.query('MOVE', {ABORT})")
+    terminal.ctrl_c()
+    assert not terminal.shows(PROMPT, within=2.5)  # two seconds are a clean-up's
+    machine.let_through()
+    assert "labtether: the query 'MOVE' on psu was cancelled: halted" in terminal.wait_for(PROMPT)
     in_step(terminal, machine)
 
 
@@ -192,3 +202,25 @@ def test_a_cell_that_was_left_pending_all_the_same_is_ended_by_the_next_one(
     machine.let_through()
     assert "'re ASK 5'" in terminal.wait_for(PROMPT)
     in_step(terminal, machine)
+
+
+def test_a_program_that_imports_ipython_and_has_no_shell_is_left_alone() -> None:
+    with PtyMachine() as machine:
+        code = """
+            import asyncio, sys, warnings
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import IPython
+            import labtether as lt
+
+            async def main():
+                async with lt.serial(sys.argv[1]) as link:
+                    print(await link.query("ASK 1"))
+
+            asyncio.run(main())
+            from labtether import _ipython
+            print(len(_ipython._links), IPython.get_ipython())
+            """
+        finished = run_child(code, machine.port)
+        assert finished.stdout == "re ASK 1\n0 None\n"
+        assert finished.stderr == ""

@@ -31,24 +31,26 @@ _untold: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def attach() -> None:
-    """Be called after each cell of the shell that is there, if one is. Any number of times."""
+def attach() -> bool:
+    """Be called after each cell of the shell that is there; whether one is. Any number of times."""
     from IPython import get_ipython
 
     shell = get_ipython()
-    if shell is None or shell in _shells:
-        return
-    _shells.add(shell)
-    cells = _Cells(shell)
-    shell.events.register("pre_run_cell", cells.before)
-    shell.events.register("post_run_cell", cells.after)
+    if shell is None:
+        return False
+    if shell not in _shells:
+        _shells.add(shell)
+        cells = _Cells(shell)
+        shell.events.register("pre_run_cell", cells.before)
+        shell.events.register("post_run_cell", cells.after)
+    return True
 
 
 def watch(link: Face[Any]) -> None:
     """Say after a cell if `link`, which is open now, has been lost."""
-    attach()
-    with _lock:
-        _links.add(link)
+    if attach():
+        with _lock:
+            _links.add(link)
 
 
 def tell_later(key: object, text: str) -> None:
