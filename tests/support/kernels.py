@@ -236,12 +236,10 @@ class Kernel:
             pending = next(line for line in status if line.startswith("ShdPnd:"))
         return bool(int(pending.split()[1], 16) & 1 << (number - 1))
 
-    def stop(self, cell: Cell, clicks: int = 1, timeout: float = PATIENCE) -> float:
-        """Click Stop so many times and wait for the end of `cell`; seconds from the first click until it was idle."""
+    def stop(self, cell: Cell) -> float:
+        """Click Stop and wait for the end of `cell`; seconds from the click until the kernel was idle."""
         clicked = self.interrupt()
-        for _ in range(clicks - 1):
-            self.interrupt()
-        cell.finish(timeout)
+        cell.finish()
         assert cell.ended is not None
         return cell.ended - clicked
 
