@@ -213,8 +213,10 @@ def test_a_program_that_imports_ipython_and_has_no_shell_is_left_alone() -> None
                 import IPython
             import labtether as lt
 
+            link = lt.serial(sys.argv[1])
+
             async def main():
-                async with lt.serial(sys.argv[1]) as link:
+                async with link:
                     print(await link.query("ASK 1"))
 
             asyncio.run(main())
