@@ -117,7 +117,8 @@ def _loop_between_cells() -> asyncio.AbstractEventLoop | None:
     on."""
     from IPython.core import async_helpers
 
-    loop: asyncio.AbstractEventLoop | None = async_helpers._asyncio_event_loop
+    # Its only name. Where a later IPython has none, its terminal is as it was.
+    loop: asyncio.AbstractEventLoop | None = getattr(async_helpers, "_asyncio_event_loop", None)
     return None if loop is None or loop.is_closed() else loop
 
 
