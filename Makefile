@@ -15,6 +15,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # Each recipe leaves a stamp, so that what has not changed is not done again.
 TOOLS := $(VENV)/.tools
 BUILT := $(VENV)/.built
+KERNEL6 := $(VENV)/ipykernel6/.there
 RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs' 2>/dev/null)
 
 .PHONY: help demo test test-all bench check debian-packages build wheel sdist clean
@@ -25,7 +26,7 @@ help:  ## this list
 demo: $(BUILT)  ## one real conversation with a simulated balance, step by step
 	@$(BIN)/python -m labtether demo
 
-test: $(BUILT)  ## cargo's tests without Python, then pytest on asyncio, uvloop and trio
+test: $(BUILT) $(KERNEL6)  ## cargo's tests without Python, then pytest on asyncio, uvloop and trio
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run && cargo test --doc; else cargo test; fi
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
@@ -47,8 +48,8 @@ check: $(BUILT)  ## formatting, lints and types, of both languages
 	$(BIN)/mypy
 	cd $(VENV) && bin/python -m mypy.stubtest labtether._core
 
-debian-packages:  ## ser2net, which some tests talk to; without it they are skipped
-	tools/debian-packages ser2net
+debian-packages:  ## ser2net and chromium, which some tests use; without them they are skipped
+	tools/debian-packages ser2net chromium
 
 build: wheel sdist  ## a wheel and a source distribution, in dist/
 
@@ -72,6 +73,9 @@ $(TOOLS): pyproject.toml tools/requirements.py
 	$(BIN)/python tools/requirements.py build test bench > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
 	@touch $@
+
+$(KERNEL6): $(TOOLS) tools/kernel6  # the kernel that many still have; its tests run on both
+	tools/kernel6 $(@D) $(BIN)/python
 
 $(BUILT): $(TOOLS) $(RUST)
 	$(BIN)/maturin develop --release

@@ -15,7 +15,10 @@ from labtether._strand import current_strand
 if TYPE_CHECKING:
     import anyio
 
-__all__ = ["annotate", "is_anyios", "settle"]
+__all__ = ["annotate", "is_anyios", "settle", "settling"]
+
+settling: set[_core.Operation] = set()
+"""Those that were cancelled and are waited for; each for a limited time."""
 
 
 @types.coroutine
@@ -68,6 +71,7 @@ def _until_ended(operation: _core.Operation, error: BaseException) -> Generator[
             waiting.ring()
 
     timer = asyncio.get_running_loop().call_later(_core.CANCEL_TIMEOUT + operation.patience, give_up)
+    settling.add(operation)
     try:
         while not operation.settled() and not late[0]:
             waiting = operation.future()
@@ -82,6 +86,7 @@ def _until_ended(operation: _core.Operation, error: BaseException) -> Generator[
                 error = _the_one_to_raise(error, newer)
         return error
     finally:
+        settling.discard(operation)
         timer.cancel()
         if shield is not None:
             shield.__exit__(None, None, None)

@@ -49,6 +49,10 @@ def ensure_started() -> None:
         clerk = threading.Thread(target=_write_log, name="labtether clerk", daemon=True)
         clerk.start()
         _clerk = clerk
+    if "IPython" in sys.modules:
+        from labtether import _ipython
+
+        _ipython.attach()
 
 
 def _register() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -178,6 +179,9 @@ class Hosted:
         error = self.failure
         if self._waiting == 0:
             self.failure = None
+        ipython = sys.modules.get("labtether._ipython")
+        if error is not None and ipython is not None:
+            ipython.told(self)
         return error
 
     def closed(self, why: str) -> LinkClosed:

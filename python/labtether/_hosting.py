@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -152,6 +153,11 @@ class Host(Hosted):
         task.uncancel()
         return True
 
+    def _tell_later(self) -> None:
+        ipython = sys.modules.get("labtether._ipython")
+        if ipython is not None:
+            ipython.tell_later(self, f"{self.name} was closed: {self.reason} ({self.problem})")
+
     def _too_slow(self) -> CleanupTimeout:
         return CleanupTimeout(f"{self.name} did not close within {self.close_timeout:g} s", stuck=[self.name])
 
@@ -199,6 +205,8 @@ class Host(Hosted):
         if was_open and self.reason is not None:
             level = logging.INFO if error is None else logging.ERROR
             lifespan_log(self, f"it was closed: {self.reason}", error, level)
+            if error is not None:
+                self._tell_later()
         self._finish()
         del error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,6 +53,7 @@ class Link(Asking[M]):
         a failure, or a cancellation, nothing is left open.
         """
         await self._open(is_interactive() if replace is None else bool(replace), False)
+        _watched_after_cells(self)
         return self
 
     async def _open(self, replace: bool, once: bool) -> None:
@@ -115,6 +117,7 @@ class Link(Asking[M]):
 
     async def __aenter__(self) -> Self:
         await self._open(False, True)
+        _watched_after_cells(self)
         return self
 
     async def __aexit__(
@@ -217,6 +220,14 @@ class Link(Asking[M]):
         from labtether._blocking import SyncLink
 
         return SyncLink(self)
+
+
+def _watched_after_cells(link: Link[Any]) -> None:
+    """In IPython the next cell tells if it has been lost."""
+    if "IPython" in sys.modules:
+        from labtether import _ipython
+
+        _ipython.watch(link)
 
 
 def linked(wire: _core.Wire, lines: Framed | None, common: dict[str, Any], *, url: str, described: str) -> Link[Any]:

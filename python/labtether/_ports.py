@@ -22,9 +22,9 @@ _set_result = asyncio.Future.set_result
 _cancel = asyncio.Future.cancel
 
 # While an await of ours is pending on the main thread, the loop wakes this often, so that an interrupt is seen: a
-# select that waits for
-# nothing else is not woken by Jupyter's Stop button (ipykernel issues 881, 1239).
-HEARTBEAT = 0.1
+# select that waits for nothing else is not woken by Jupyter's Stop button (ipykernel issues 881, 1239). IPython then
+# takes as long again and more to show the traceback.
+HEARTBEAT = 0.05
 
 
 @final
