@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::asking::{asks, cancelled, effect, halt, is_pending, pattern, question, receive};
+use common::asking::{asks, cancelled, effect, halt, is_pending, pattern, question, receive, stoppable};
 use common::{Rig, SOON, kind, lines, ms, send, text, wait};
 use labtether::error::{Effect, LinkError};
 use labtether::link::job::{Ending, Request, Want, What};
@@ -343,4 +343,16 @@ async fn an_abort_goes_before_finishing() {
     assert_eq!(rig.bench.hear().await, "HALT");
     rig.bench.say("moved\n").await;
     assert_eq!(effect(wait(&mut ticket).await), Effect::RanToCompletion);
+}
+
+#[tokio::test]
+async fn the_end_of_the_session_aborts_what_was_begun_and_waits_for_no_answer() {
+    let (mut rig, talk) = talking(Some("^halted")).await;
+    says(&mut rig, talk, "MOVE").await;
+    let mut queued = rig.ask(stoppable("NEXT", None), SOON);
+    let mut stopped = rig.link.stop(&rig.place);
+    assert_eq!(rig.bench.hear().await, "HALT");
+    wait(&mut stopped).await.unwrap();
+    assert_eq!(kind(&wait(&mut queued).await), "closed");
+    assert!(!rig.bench.is_spoken_to(), "what was never begun needs no abort");
 }

@@ -86,10 +86,10 @@ async def make_room(link: Link[Any]) -> None:
     """Stop the idle links, and the instruments, that are set up where `link` leads. What holds a serial port under
     another name, Rust finds."""
     for host in live_hosts():
-        if any(other is not link and _is_idle_at(other, link.url) for other in present(host.links)):
+        if any(_stands_in_the_way(other, link) for other in present(host.links)):
             await stop_for(link, host)
     for other in present(set_up_links):
-        if other is not link and _is_idle_at(other, link.url):
+        if _stands_in_the_way(other, link):
             replaced_log(other.name, link.name)
             await other.stop()
 
@@ -108,8 +108,11 @@ async def stop_for(link: Link[Any], host: Hosted) -> bool:
     return True
 
 
-def _is_idle_at(link: Link[Any], url: str) -> bool:
-    return link.url == url and link.state == "open" and not _core.is_busy(link._wire)
+def _stands_in_the_way(other: Link[Any], link: Link[Any]) -> bool:
+    """Whether `other`, which is idle, is set up where `link` leads, and is not another face of the same."""
+    if other is link or (link._shared is not None and other._shared is link._shared):
+        return False
+    return other.url == link.url and other.state == "open" and not _core.is_busy(other._wire)
 
 
 def loop_closed(loop: asyncio.AbstractEventLoop) -> None:

@@ -87,6 +87,19 @@ impl Aborting {
 }
 
 impl Conversation {
+    /// What stops all that was begun and can be stopped, framed: for the end of the session, which waits for no answers.
+    pub fn last_aborts(&self) -> Vec<u8> {
+        let mut aborts = self.flights.aborts();
+        let current = match &self.current {
+            Some(Current::Query(asked)) if asked.started.is_some() => asked.job.abort(),
+            Some(Current::Talk(talk)) if talk.started.is_some() => talk.abort.as_deref(),
+            Some(Current::Abort(aborting)) if !aborting.written => Some(&aborting.abort),
+            _ => None,
+        };
+        aborts.extend(current);
+        aborts.into_iter().flat_map(|abort| abort.frame.iter().copied()).collect()
+    }
+
     /// Sends the abort; the line belongs to it until it is over.
     pub(super) fn begin_abort(&mut self, mut aborting: Aborting, now: Stamp) {
         self.trace.note(now, format!("aborting with {}", Shown(&aborting.abort.command)));

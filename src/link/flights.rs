@@ -84,6 +84,12 @@ impl Flights {
         self.up.first().map(|flight| &flight.asked)
     }
 
+    /// The aborts of those that were begun.
+    pub(super) fn aborts(&self) -> Vec<&Abort> {
+        let up = self.up.iter().filter(|flight| flight.leaving.is_none() && flight.asked.started.is_some());
+        up.filter_map(|flight| flight.asked.job.abort()).collect()
+    }
+
     /// The next that is up and not on its way down, and that `is_it` says.
     fn take_up(&mut self, is_it: impl Fn(&Job) -> bool) -> Option<Flight> {
         self.take(|flight| flight.leaving.is_none() && is_it(&flight.asked.job))

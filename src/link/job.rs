@@ -94,6 +94,16 @@ pub struct Job {
     pub reply: Sink,
 }
 
+impl Job {
+    /// What stops it, where it is a question with an abort.
+    pub(super) fn abort(&self) -> Option<&Abort> {
+        match &self.what {
+            What::Query(question) => question.abort.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Where a verdict goes.
 #[derive(Debug)]
 pub enum Sink {
