@@ -80,8 +80,8 @@ def shutdown(kernel: Kernel) -> None:
     kernel.shutdown()
 
 
-# The kernel may leave its loop before the interrupt that comes first has reached the cell: then Rust aborts what is under
-# way, before it parks.
+# The kernel may leave its loop before the interrupt that comes first has reached the cell: then Rust aborts what is
+# under way, before it parks.
 @pytest.mark.parametrize("end", [restart, shutdown])
 def test_what_moves_is_aborted_before_it_is_parked(fresh_kernel: Kernel, end: Callable[[Kernel], None]) -> None:
     with scripted() as psu:

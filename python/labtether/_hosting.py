@@ -201,7 +201,7 @@ class Host(Hosted):
         self.failure = error
         if error is not None:
             error.add_note(f"labtether: in the lifespan of {self.name}, set up {self.place}")
-            self.problem = f"{type(error).__name__}: {error}"
+            self.problem = _in_words(error)
         if was_open and self.reason is not None:
             level = logging.INFO if error is None else logging.ERROR
             lifespan_log(self, f"it was closed: {self.reason}", error, level)
@@ -216,6 +216,13 @@ def _is_gone(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(_is_gone(part) for part in error.exceptions)
     return isinstance(error, LinkLost | LinkClosed)
+
+
+def _in_words(error: BaseException) -> str:
+    """What went wrong; of a group, in each of its parts."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(_in_words(part) for part in error.exceptions)
+    return f"{type(error).__name__}: {error}"
 
 
 def _cancel(task: weakref.ref[asyncio.Task[Any]]) -> None:
