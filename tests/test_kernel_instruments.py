@@ -260,3 +260,12 @@ def test_a_kernel_whose_closing_part_hangs_ends_in_time_and_parks_by_rust(fresh_
         print(f"shutdown: {seconds:.2f} s")
         assert seconds < 2.5, "jupyter_client ends it by a signal then"
         assert told.heard == ["@", "SLOW", "RUST"]
+
+
+def test_a_kernel_that_ends_leaves_the_closing_part_a_second(fresh_kernel: Kernel) -> None:
+    begin(fresh_kernel)
+    with balance() as told:
+        told.expect("SLOW").reply("at last", after=0.6)
+        fresh_kernel.fine(f"scale = await Slow({told.port!r}).setup()")
+        fresh_kernel.shutdown()
+        assert told.heard == ["@", "SLOW", "P"]

@@ -16,6 +16,7 @@ __all__ = ["close_all"]
 
 # Of the two seconds that the end of a process may take; the rest is for Rust's parking, and for the interpreter.
 LIMIT = 1.2
+LATE = 0.1
 
 
 def close_all() -> float:
@@ -31,19 +32,30 @@ def close_all() -> float:
             here.setdefault(loop, []).append(host)
     try:
         for loop, living in here.items():
-            # A notebook's loop stands still by now; whatever else waits in it goes on for that long.
-            loop.run_until_complete(_over(living, began + LIMIT - time.monotonic()))
+            _run(loop, living, began + LIMIT)
         for host in hosts:
             ended = threading.Event()
             host.set_when_over(ended)
             ended.wait(max(0.0, began + LIMIT - time.monotonic()))
-    except (KeyboardInterrupt, RuntimeError):
-        # Interrupted, or the loop does not run any more: Rust has the last word.
+    except KeyboardInterrupt:
+        # Rust has the last word.
         return time.monotonic() - began
     finally:
         for host in hosts:
             host.tear_down("the process is ending")
     return time.monotonic() - began
+
+
+def _run(loop: asyncio.AbstractEventLoop, hosts: list[Hosted], until: float) -> None:
+    """Run a loop that stands still, as a notebook's does by now; whatever else waits in it goes on for that long."""
+    task = loop.create_task(_over(hosts, until - time.monotonic()))
+    while not task.done() and time.monotonic() < until + LATE:
+        try:
+            loop.run_until_complete(task)
+        except RuntimeError:
+            # It was told to stop, by what was asked of it before: that is not for us.
+            if loop.is_closed() or loop.is_running():
+                return
 
 
 async def _over(hosts: list[Hosted], limit: float) -> None:
