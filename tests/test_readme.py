@@ -30,8 +30,9 @@ RUN = """
 """
 
 
-def test_the_readme_has_its_six_forms() -> None:
-    program, notebook, blocking, talking, together, protocol = EXAMPLES
+def test_the_readme_has_its_seven_forms() -> None:
+    program, notebook, blocking, instrument, talking, together, protocol = EXAMPLES
+    assert "lt.Instrument" in instrument
     assert "asyncio.run(main())" in program
     assert len([line for line in program.splitlines() if line]) <= 12
     assert "await lt.link" in notebook
@@ -50,7 +51,7 @@ def test_an_example_runs_as_written(example: str) -> None:
 
 
 def test_the_protocol_test_passes_as_written(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(EXAMPLES[5])
+    pytester.makepyfile(EXAMPLES[6])
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 

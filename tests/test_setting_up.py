@@ -258,6 +258,41 @@ async def test_a_scope_that_fails_inside_the_lifespan_ends_it_and_is_told_later(
     await scale.stop()
 
 
+async def test_parts_that_are_set_up_together_are_closed_in_reverse_with_the_whole(
+    told: ScriptedInstrument, other: ScriptedInstrument
+) -> None:
+    order: list[str] = []
+
+    class Part(Balance):
+        async def lifespan(self) -> AsyncIterator[None]:
+            async with self.link:
+                order.append(f"{self.name} up")
+                yield
+                order.append(f"{self.name} down")
+
+    class Deck(lt.Instrument):
+        def __init__(self) -> None:
+            self.left, self.right = Part(told.port), Part(other.port)
+            self.left.name, self.right.name = "left", "right"
+
+        async def lifespan(self, fail: bool = False) -> AsyncIterator[None]:
+            await lt.setup(self.left, self.right)
+            if fail:
+                raise ValueError("the deck's")
+            yield
+            order.append("deck down")
+
+    deck = Deck()
+    with pytest.raises(ValueError, match="the deck's"):
+        await deck.setup(fail=True)
+    assert [deck.left.state, deck.right.state] == ["closed", "closed"]
+    order.clear()
+    async with deck:
+        assert await lt.gather(deck.left.weigh, deck.right.weigh) == [1.5, 1.5]
+    assert sorted(order[:2]) == ["left up", "right up"]
+    assert order[2:] == ["deck down", "right down", "left down"]
+
+
 async def test_contexts_inside_the_lifespan_are_copies_of_the_callers(told: ScriptedInstrument) -> None:
     from contextvars import ContextVar
 

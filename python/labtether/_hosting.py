@@ -172,8 +172,14 @@ class Host(Hosted):
                     _core.make_way(link._wire, why)
 
     async def _release(self) -> None:
-        """Close what the lifespan has left open."""
+        """Close what the lifespan has left open, in reverse: what was set up in it, and then its links."""
         with anyio.CancelScope(shield=True):
+            for host in reversed([host for host in live_hosts() if host.parent is self]):
+                try:
+                    await host.leave()
+                except CleanupTimeout as error:
+                    self.failure = self.failure or error
+                self.failure = self.failure or host.take_failure()
             for link in reversed(present(self.links)):
                 _core.belong_to(link._wire, 0)
                 if link.state != "closed":
