@@ -301,6 +301,7 @@ def test_without_a_loop_it_says_what_to_do() -> None:
     scale = Scale("/dev/nowhere")
     with pytest.raises(RuntimeError, match=r"Scale needs a running event loop .* `\.sync`"):
         core.block_on(scale.setup)
+    assert scale.state == "closed"
 
 
 async def test_its_repr_says_how_it_stands(told: ScriptedInstrument) -> None:

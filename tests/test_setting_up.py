@@ -54,6 +54,9 @@ async def test_all_or_none(told: ScriptedInstrument, other: ScriptedInstrument) 
         await lt.setup(scale, before, Bad(ValueError("no such stage")))
     assert (scale.state, scale.link.state) == ("closed", "closed")
     assert before.state == "open", "what was set up before is left alone"
+    with pytest.raises(TypeError, match="has no lifespan"):
+        await lt.setup(scale, lt.Instrument("nothing"))
+    assert scale.state == "closed"
     with pytest.raises(ExceptionGroup) as raised:
         await lt.setup(Bad(ValueError("one")), Bad(KeyError("two")))
     assert sorted(map(repr, raised.value.exceptions)) == ["KeyError('two')", "ValueError('one')"]

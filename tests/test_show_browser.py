@@ -16,7 +16,7 @@ from labtether._crowd import present
 from labtether._show.plotting import drawn, plot_html
 from labtether._show.rates import Rates
 from labtether._show.watching import watch_forms
-from support.pages import EVIL, bundle, gallery, instrument_page
+from support.pages import EVIL, bundle, gallery
 from support.themes import CONTRASTS, THEMES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -39,7 +39,6 @@ async def displays(name: str = "") -> dict[str, str]:
         rates.look(links, 0.0)
         await things["link"].query("S")
         looks = rates.look(links, 0.25)
-        shown["instrument"] = instrument_page(things["link"], f"reader {name}", f"the lamp is cold {name}")
         for state, why in (("live", None), ("stopped", "interrupted")):
             forms = watch_forms("watch", state, why, looks, lt.lifecycle.tree())
             shown[f"watch, {state}"] = forms["text/html"]

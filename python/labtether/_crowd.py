@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ links: weakref.WeakSet[Link[Any]] = weakref.WeakSet()
 """Every link that somebody has, closed ones too."""
 
 
-def present(crowd: weakref.WeakSet[T]) -> list[T]:
-    """Everybody who is there now."""
+def present(crowd: Iterable[T]) -> list[T]:
+    """Everybody who is there now; `crowd` knows them weakly."""
     while True:
         try:
             return list(crowd)

@@ -19,6 +19,7 @@ from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed
 from labtether._hosts import current_host
 from labtether._log import lifespan_log
+from labtether._strand import Strand
 
 if TYPE_CHECKING:
     from labtether._home import Home
@@ -61,6 +62,7 @@ class Hosted:
         "reason",
         "replace",
         "state",
+        "strand",
         "value",
     )
 
@@ -76,6 +78,8 @@ class Hosted:
     ) -> None:
         self.key = _core.next_key()
         self.name = name
+        self.strand = Strand(name)
+        """What its task says it is doing."""
         self.kind = kind
         self.close_timeout = close_timeout
         self.replace = replace
@@ -95,8 +99,8 @@ class Hosted:
         """The same in words, which stay."""
         self.reason: str | None = None
         """Why it is over, where nobody asked for that."""
-        self.links: weakref.WeakSet[Link[Any]] = weakref.WeakSet()
-        """Links that were opened in it."""
+        self.links: weakref.WeakKeyDictionary[Link[Any], None] = weakref.WeakKeyDictionary()
+        """Links that were opened in it, in that order."""
         self.entered = _core.Event(f"the setup of {name}")
         """Set when it was entered, or could not be."""
         self.over = _core.Event(f"the end of {name}")
@@ -132,7 +136,7 @@ class Hosted:
 
     def adopt(self, link: Link[Any]) -> None:
         """`link` was opened in it."""
-        self.links.add(link)
+        self.links[link] = None
         _core.belong_to(link._wire, self.key)
 
     def set_when_over(self, event: _core.Event | threading.Event) -> None:

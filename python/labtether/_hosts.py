@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from labtether import _core
 from labtether._crowd import present
 from labtether._log import lifespan_log, replaced_log
+from labtether._strand import _strand
 
 if TYPE_CHECKING:
     from labtether._hosted import Hosted
@@ -47,6 +48,7 @@ def remember(host: Hosted) -> None:
 def enter_context(host: Hosted) -> None:
     """The code that runs, and every task it starts, belongs to its lifespan."""
     _host.set(host)
+    _strand.set(host.strand)
 
 
 def current_host() -> Hosted | None:

@@ -109,12 +109,10 @@ class Instrument(Shown):
                 await host.leave()
             else:
                 await host.over.wait()
-        host = self._host = self._hosted(replace, kwargs)
-        host.begin()
-        await host.wait_entered()
+        await self._begin(replace, kwargs).wait_entered()
 
-    def _hosted(self, replace: bool, kwargs: dict[str, Any]) -> Host:
-        return Host(
+    def _begin(self, replace: bool, kwargs: dict[str, Any]) -> Host:
+        host = Host(
             self.name,
             type(self).__name__,
             _Lifespan(self, kwargs),
@@ -122,6 +120,9 @@ class Instrument(Shown):
             replace=replace,
             place=calling_place(),
         )
+        host.begin()
+        self._host = host
+        return host
 
     async def stop(self) -> None:
         """Run the part of the lifespan after its `yield`, and close everything; wait until that is done.
@@ -198,6 +199,11 @@ class Instrument(Shown):
         """Seconds since it was set up; None: it is not."""
         host = self._host
         return None if host is None or host.over.is_set() else _core.monotonic() - host.began
+
+    @property
+    def _doing(self) -> str | None:
+        """What its lifespan says it is doing."""
+        return None if self._host is None else self._host.strand.situation
 
     @property
     def _problem(self) -> str | None:

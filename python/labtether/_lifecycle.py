@@ -43,6 +43,10 @@ async def setup(*things: Any, replace: bool | None = None) -> tuple[Any, ...]:
     fresh = [thing for thing in things if thing.state == "closed"]
     begun: list[Callable[[], Any]] = [partial(thing.setup, replace=replace) for thing in things]
     try:
+        for thing in fresh:
+            if isinstance(thing, Instrument):
+                # In order, so that they are closed in reverse.
+                thing._begin(is_interactive() if replace is None else replace, {})
         await gather(*begun)
     except BaseException as error:
         with anyio.CancelScope(shield=True):

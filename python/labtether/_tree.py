@@ -98,6 +98,7 @@ def lifecycle_tree() -> Tree:
     nurseries = sorted(present(_open), key=lambda nursery: nursery._keeping.born)
     nested = {id(inner) for outer in nurseries for child in outer.children for inner in child.nurseries()}
     nested |= {id(inner) for strand in loose_strands() for inner in strand.nurseries()}
+    nested |= {id(inner) for host in live_hosts() for inner in host.strand.nurseries()}
     known = {nursery._supervisor.id for nursery in nurseries}
     strands = [_strand_node(strand, "task", census) for strand in loose_strands()]
     tops = [_nursery(nursery, census) for nursery in nurseries if id(nursery) not in nested]
@@ -119,7 +120,9 @@ def _hosted(host: Hosted, hosts: list[Hosted]) -> Tree:
     links = [Tree("link", link.name, detail=f"{link.url} {link.state}") for link in present(host.links)]
     detail = host.state if host.kind == host.name else f"{host.kind}, {host.state}"
     kind = "entered" if host.kind == "entered" else "instrument"
-    return Tree(kind, host.name, _core.monotonic() - host.began, detail=detail, children=_folded([*inside, *links]))
+    age, doing = _core.monotonic() - host.began, host.strand.situation
+    nurseries = [_nursery(nursery, _census()) for nursery in host.strand.nurseries()]
+    return Tree(kind, host.name, age, doing, detail, children=_folded([*inside, *nurseries, *links]))
 
 
 Row = tuple[int, int | None, str, str, float]

@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 import labtether as lt
-from labtether._show.links import instrument_html
 from support.nurseries import Oops, fail, forever, settled, value_of
 
 EVIL = "<script>alert('x')</script>&\"\x1b[2J"
@@ -79,6 +78,7 @@ async def gallery(name: str = "") -> AsyncIterator[dict[str, Any]]:
         await scale.query("S")
         await scale.query("I4")
         await nursery.enter(lt.link("sim://balance", name=f"second{name}"))
+        reader = await nursery.enter(PlateReader(name))
         running = nursery.start_soon(hold, name=f"arm{name}")
         await settled()
         nursery.start_soon(wait, name=f"gripper{name}")
@@ -112,6 +112,9 @@ async def gallery(name: str = "") -> AsyncIterator[dict[str, Any]]:
             "event.sync": event.sync,
             "channel": channel,
             "channel.sync": channel.sync,
+            "instrument": reader,
+            "instrument.sync": reader.sync,
+            "unready instrument": await unready(name),
             "lifecycle": lt.lifecycle,
             "tree": nursery.tree(),
         }
@@ -129,6 +132,29 @@ async def failure(name: str) -> BaseException:
     raise Oops("the nursery did not fail")
 
 
-def instrument_page(link: lt.Link[Any], name: str = "reader", problem: str | None = "the lamp is cold") -> str:
-    """The page of an instrument with one link."""
-    return str(instrument_html(name, "PlateReader", "open", 73.0, "reading plate 3", [link], problem))
+class PlateReader(lt.Instrument):
+    """Says what it does; or cannot be set up."""
+
+    def __init__(self, name: str, problem: str | None = None) -> None:
+        super().__init__(f"reader{name}")
+        self.link = lt.link("sim://balance", name=f"lamp{name}")
+        self.doing = f"reading plate 3{name}"
+        self.problem = problem
+
+    async def lifespan(self) -> AsyncIterator[None]:
+        if self.problem is not None:
+            raise Oops(self.problem)
+        async with self.link:
+            await self.link.query("S")
+            with lt.situation(self.doing):
+                yield
+
+
+async def unready(name: str) -> PlateReader:
+    """One that could not be set up."""
+    broken = PlateReader(name, f"the lamp is cold{name}")
+    try:
+        await broken.setup()
+    except Oops:
+        return broken
+    raise Oops("it was set up all the same")

@@ -50,11 +50,13 @@ def html_of(thing: object) -> Html:
     raise TypeError(f"there is no page for {type(thing).__name__}")
 
 
+def _instrument_html(one: Instrument) -> Html:
+    kind = type(one).__name__
+    return instrument_html(one.name, kind, one.state, one._age, one._doing, one._links, one._problem)
+
+
 html_of.register(Face, link_html)
-html_of.register(
-    Instrument,
-    lambda one: instrument_html(one.name, type(one).__name__, one.state, one._age, None, one._links, one._problem),
-)
+html_of.register(Instrument, _instrument_html)
 html_of.register(SyncInstrument, lambda face: html_of(face._twin))
 html_of.register(Trace, trace_html)
 html_of.register(Nursery, nursery_html)
