@@ -29,6 +29,7 @@ class Slow:
     key = 1 << 62
     shielded = False
     ordered = False
+    parks = False
     patience = 0.0
 
     def __init__(self, takes: float | None) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -28,12 +29,15 @@ def other() -> Iterator[ScriptedInstrument]:
 
 
 class Bad(lt.Instrument):
-    """Never comes up."""
+    """Never comes up, and says so when the others have."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, *others: lt.Instrument) -> None:
         self.error = error
+        self.others = others
 
     async def lifespan(self) -> AsyncIterator[None]:
+        while any(other.state != "open" for other in self.others):
+            await anyio.lowlevel.checkpoint()
         if self.error.args:
             raise self.error
         yield
@@ -51,7 +55,7 @@ async def test_all_or_none(told: ScriptedInstrument, other: ScriptedInstrument) 
     before = await Scale(other.port).setup()
     scale = Scale(told.port)
     with pytest.raises(ValueError, match="no such stage"):
-        await lt.setup(scale, before, Bad(ValueError("no such stage")))
+        await lt.setup(scale, before, Bad(ValueError("no such stage"), scale))
     assert (scale.state, scale.link.state) == ("closed", "closed")
     assert before.state == "open", "what was set up before is left alone"
     with pytest.raises(TypeError, match="has no lifespan"):
