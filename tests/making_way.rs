@@ -6,10 +6,12 @@ mod common;
 
 use std::sync::Arc;
 
-use common::asking::{cancelled, halt, is_pending, receive, stoppable};
-use common::{Rig, SOON, kind, ms, query, send, text, wait};
+use bytes::Bytes;
+use common::asking::{cancelled, halt, is_pending, pattern, receive, stoppable};
+use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::link::Link;
 use labtether::link::job::{Asker, Request, What};
+use labtether::link::rules::Resync;
 use labtether::link::ticket::Ticket;
 
 const WHY: &str = "the scale is being stopped";
@@ -61,19 +63,75 @@ async fn what_the_lifespan_itself_waits_for_goes_on() {
     assert_eq!(text(wait(&mut queued).await.unwrap()), "next");
 }
 
-#[tokio::test]
-async fn a_reply_that_is_owed_to_others_is_not_waited_for() {
-    let mut rig = Rig::open().await;
+/// Somebody has asked and left; the lifespan asks while that is owed.
+async fn parks_while_a_reply_is_owed(rig: &mut Rig) -> Ticket {
     let mut left = rig.query("SLOW", SOON);
     assert_eq!(rig.bench.hear().await, "SLOW");
     cancelled(&mut left).await;
-    let mut parks = of_lifespan(&rig, query("PARK"));
+    let parks = of_lifespan(rig, query("PARK"));
     rig.bench.hears_nothing(ms(500)).await;
     let before = rig.clock().now();
-    makes_way(&rig);
+    makes_way(rig);
     assert_eq!(rig.bench.hear().await, "PARK");
-    assert!(rig.clock().now().since(before) <= ms(50), "it waits for no longer than the line needs to be quiet");
+    assert!(rig.clock().now().since(before) <= ms(1), "what is owed is not waited for");
+    parks
+}
+
+#[tokio::test]
+async fn what_is_owed_to_others_is_not_waited_for_and_is_not_the_lifespans_answer() {
+    let mut rig = Rig::open().await;
+    let mut parks = parks_while_a_reply_is_owed(&mut rig).await;
+    rig.bench.say("slow\n").await;
+    assert!(is_pending(&mut parks));
     rig.bench.say("parked\n").await;
+    assert_eq!(text(wait(&mut parks).await.unwrap()), "parked");
+    let mut next = of_lifespan(&rig, query("NEXT"));
+    rig.bench.answers("NEXT", "next").await;
+    assert_eq!(text(wait(&mut next).await.unwrap()), "next");
+}
+
+#[tokio::test]
+async fn the_only_reply_there_is_is_the_lifespans_in_the_end() {
+    let mut rig = Rig::open().await;
+    let mut parks = parks_while_a_reply_is_owed(&mut rig).await;
+    let before = rig.clock().now();
+    rig.bench.say("parked\n").await;
+    assert_eq!(text(wait(&mut parks).await.unwrap()), "parked");
+    assert_eq!(rig.clock().now().since(before), ms(1000), "another is waited for as long as a drain takes");
+}
+
+#[tokio::test]
+async fn with_resync_the_lifespan_asks_its_way_into_step() {
+    let resync = Resync::Command {
+        command: Bytes::from_static(b"SYNC"),
+        frame: lines().encode(b"SYNC").unwrap(),
+        answer: pattern("^in step"),
+    };
+    let mut rig = Rig::with(4096, Some(lines()), |config| config.rules.resync = Some(resync)).await;
+    let mut left = rig.query("SLOW", SOON);
+    assert_eq!(rig.bench.hear().await, "SLOW");
+    cancelled(&mut left).await;
+    makes_way(&rig);
+    let mut parks = of_lifespan(&rig, query("PARK"));
+    assert_eq!(rig.bench.hear().await, "SYNC");
+    rig.bench.say("slow\nin step\n").await;
+    rig.bench.answers("PARK", "parked").await;
+    assert_eq!(text(wait(&mut parks).await.unwrap()), "parked");
+}
+
+#[tokio::test]
+async fn a_child_of_the_lifespan_does_not_keep_the_line_from_it() {
+    let mut rig = Rig::open().await;
+    let mut watches = of_lifespan(&rig, query("WATCH"));
+    assert_eq!(rig.bench.hear().await, "WATCH");
+    rig.bench.hears_nothing(ms(50)).await;
+    makes_way(&rig);
+    let mut parks = of_lifespan(&rig, query("PARK"));
+    let before = rig.clock().now();
+    assert_eq!(rig.bench.hear().await, "PARK");
+    assert_eq!(rig.clock().now().since(before), ms(1000));
+    is_told(&mut watches).await;
+    rig.bench.say("watched\nparked\n").await;
     assert_eq!(text(wait(&mut parks).await.unwrap()), "parked");
 }
 

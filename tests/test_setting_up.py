@@ -179,9 +179,7 @@ async def test_stop_works_from_a_thread_and_from_another_loop(told: ScriptedInst
 
 async def test_a_blocking_stop_in_the_loop_that_it_needs_is_refused_at_once(told: ScriptedInstrument) -> None:
     scale = await Scale(told.port).setup()
-    with pytest.raises(RuntimeError, match=r"lives in the event loop that runs in this thread.* await stop\(\)"):
-        if lt._core.in_trio():
-            raise RuntimeError("lives in the event loop that runs in this thread, await stop()")
+    with pytest.raises(RuntimeError, match=r"lives in the event loop that runs in this thread.* such as stop\(\)"):
         scale.sync.stop()
     assert scale.sync.weigh() == 1.5, "what does not need that loop works"
     await scale.stop()
@@ -364,7 +362,7 @@ def test_a_hung_loop_does_not_keep_stop_from_ending(told: ScriptedInstrument) ->
     thread.start()
     hung.wait()
     try:
-        with pytest.raises(lt.CleanupTimeout, match="its event loop does not answer; its links were parked and closed"):
+        with pytest.raises(lt.CleanupTimeout, match=r"it did not end within 2\.05 s; its links were parked and closed"):
             scale.sync.stop()
         assert (scale.state, scale.link.state) == ("closed", "closed")
     finally:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -17,7 +18,7 @@ import anyio
 from labtether import _core
 from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed
-from labtether._hosts import current_host
+from labtether._hosts import Where, blocked, current_host, where
 from labtether._log import lifespan_log
 from labtether._strand import Strand
 
@@ -40,8 +41,11 @@ class Hosted:
         "_cut",
         "_ends",
         "_home",
+        "_kept",
         "_late",
+        "_leaving",
         "_loop",
+        "_outside",
         "_told",
         "_waiting",
         "began",
@@ -63,8 +67,12 @@ class Hosted:
         "replace",
         "state",
         "strand",
+        "torn",
         "value",
+        "where",
     )
+
+    over: _core.Event
 
     def __init__(
         self,
@@ -85,7 +93,9 @@ class Hosted:
         self.replace = replace
         """Whether idle links and instruments on the same ports are stopped for this one."""
         self.place = place
-        self.parent = current_host()
+        around = current_host()
+        self.parent = None if around is None or around.over.is_set() else around
+        """The one whose lifespan it was begun in, and ends with."""
         self.pid = os.getpid()
         self.state = "opening"
         self.began = _core.monotonic()
@@ -114,6 +124,15 @@ class Hosted:
         self._late = False
         """Whether its time for closing was over."""
         self._waiting = 0
+        self._kept = False
+        """Whether somebody was told that it is set up: then it is his, whoever else gives up."""
+        self._leaving = 0
+        """How many wait for its end."""
+        self._outside = False
+        """Whether its task was cancelled from outside: by the end of its loop."""
+        self.torn = False
+        """Whether it was given up, and its links were closed under it."""
+        self.where: Where | None = where()
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
         """None: it lives in a trio run, which ends what is in it."""
 
@@ -121,6 +140,11 @@ class Hosted:
     def is_ours(self) -> bool:
         """Whether this process began it, and not one that it was forked from."""
         return self.pid == os.getpid()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it was told to end."""
+        return self._told.is_set()
 
     def check_process(self) -> None:
         """Raises ForkedProcess in a process that was forked from its own."""
@@ -154,19 +178,31 @@ class Hosted:
         if home is not None and not self.entered.is_set():
             home.do(self._rung)
 
+    def check_free(self, here: Where | None) -> None:
+        """Raises RuntimeError where a blocking call holds up the loop that it needs."""
+        if here is not None and here == self.where:
+            raise RuntimeError(
+                f"{self.name} lives in the event loop that runs in this thread, which this would block: await the "
+                "asynchronous form, such as stop()"
+            )
+
     async def wait_entered(self) -> None:
         """Wait until it was entered. Raises what that raised, when everything is released. If cancelled, and nobody
-        else waits for it, it is undone first."""
+        else wants it, it is undone first."""
+        self.check_free(blocked.get())
         self._waiting += 1
         try:
             await self.entered.wait()
             if self.state != "open":
                 # Told to end in the instant in which it was entered.
                 await self.over.wait()
-        except BaseException:
-            if self._waiting == 1:
+            self._kept = True
+        except BaseException as interrupt:
+            if self._waiting == 1 and not self._kept:
                 self.tell()
                 await self._wait_over(_core.CANCEL_TIMEOUT)
+                if not self.over.is_set():
+                    interrupt.add_note(f"labtether: {self.name} is still being set up: it does not end when cancelled")
             raise
         finally:
             self._waiting -= 1
@@ -198,27 +234,62 @@ class Hosted:
         Its own failure is in `failure`. A cancellation does not stop it; after two seconds more the wait is given up.
         Raises CleanupTimeout where its loop does not answer; then its links are parked and closed by Rust.
         """
+        self._begin_to_end(ending, blocked.get())
+        self._leaving += 1
+        try:
+            interrupt = await self._wait_over(self._limit())
+        finally:
+            self._leaving -= 1
+        if interrupt is not None and not self.over.is_set():
+            interrupt.add_note(f"labtether: {self.name} is still being closed, in the background")
+        if interrupt is not None or self.over.is_set():
+            return interrupt
+        links, failure = self._give_up()
+        for link in links:
+            await link._wire.stop()
+        raise failure
+
+    def leave_blocking(self, ending: BaseException | None = None) -> BaseException | None:
+        """The same on a thread that may wait. Raises RuntimeError where its loop runs in this one."""
+        self._begin_to_end(ending, where())
+        ended, interrupt = threading.Event(), None
+        self.set_when_over(ended)
+        until = time.monotonic() + self._limit()
+        self._leaving += 1
+        try:
+            while not ended.is_set() and (left := until - time.monotonic()) > 0:
+                try:
+                    ended.wait(left)
+                except KeyboardInterrupt as error:
+                    until = until if interrupt is not None else min(until, time.monotonic() + _core.CANCEL_TIMEOUT)
+                    interrupt = error
+        finally:
+            self._leaving -= 1
+        if interrupt is not None or self.over.is_set():
+            return interrupt
+        links, failure = self._give_up()
+        for link in links:
+            link.sync.stop()
+        raise failure
+
+    def _begin_to_end(self, ending: BaseException | None, here: Where | None) -> None:
         self.check_process()
         if self in (current.line() if (current := current_host()) is not None else ()):
             raise RuntimeError(f"{self.name} cannot be stopped from inside its own lifespan: raise, or return")
+        if not self.over.is_set():
+            self.check_free(here)
         self.tell(ending)
-        runs = self._runs()
-        interrupt = await self._wait_over(self.close_timeout + ANSWER if runs else ANSWER)
-        if self.over.is_set():
-            return interrupt
-        if interrupt is not None:
-            interrupt.add_note(f"labtether: {self.name} is still being closed, in the background")
-            return interrupt
-        why = "its event loop does not answer" if runs else "its event loop does not run"
+
+    def _limit(self) -> float:
+        return self.close_timeout + ANSWER if self._runs() else ANSWER
+
+    def _give_up(self) -> tuple[list[Link[Any]], CleanupTimeout]:
+        """It does not end: its links are closed under it. Gives them, and the error."""
+        why = f"it did not end within {self._limit():.3g} s" if self._runs() else "its event loop does not run"
         links = present(self.links)
         self.tear_down(why)
-        for link in links:
-            await link._wire.stop()
-        raise CleanupTimeout(
-            f"{self.name} was closed without its closing part: {why}; its links were parked and closed",
-            stuck=[self.name],
-            link=self.name,
-        )
+        what = f"{self.name} was closed without its closing part: {why}; its links were parked and closed"
+        return links, CleanupTimeout(what, stuck=[self.name], link=self.name)
 
     async def _wait_over(self, limit: float) -> BaseException | None:
         """Wait until it is over, for `limit` seconds; what came meanwhile."""
@@ -270,9 +341,11 @@ class Hosted:
         if self.over.is_set():
             return
         self.reason = why
+        self.torn = True
         for link in present(self.links):
             _core.belong_to(link._wire, 0)
             link._wire.forget()
+        self.links.clear()
         lifespan_log(self, f"its closing part did not run: {why}; its links are parked and closed")
         self._finish()
 

@@ -22,7 +22,7 @@ from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed, LinkLost
 from labtether._home import Home
 from labtether._hosted import Hosted
-from labtether._hosts import enter_context, live_hosts, remember
+from labtether._hosts import current_host, enter_context, live_hosts, remember
 from labtether._log import lifespan_log
 
 __all__ = ["Host"]
@@ -48,9 +48,12 @@ class Host(Hosted):
 
             trio.lowlevel.spawn_system_task(self._run, cm, name=self.name, context=copy_context())
             return
+        # Now, and not while it ends: it takes an import.
+        anyio.get_cancelled_exc_class()
         loop = asyncio.get_running_loop()
         self._loop = weakref.ref(loop)
-        task = loop.create_task(self._run(cm), name=self.name)
+        task = _Task(self._run(cm), loop=loop, name=self.name)
+        task.host = self
         # A loop may be closed under it; that is told here, in better words.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
 
@@ -67,7 +70,13 @@ class Host(Hosted):
                 raise
             except BaseException as raised:
                 error = raised
-            await self._release()
+            try:
+                await self._release(error)
+            except GeneratorExit:
+                raise
+            except BaseException as raised:
+                # Ctrl-C, maybe: whoever waits is told all the same.
+                error = error or raised
         except GeneratorExit:
             self.tear_down("its event loop was torn down")
             raise
@@ -111,13 +120,19 @@ class Host(Hosted):
 
     async def _live(self, cm: AbstractAsyncContextManager[Any], limit: Callable[[], Callable[[], None]]) -> None:
         self.value = await cm.__aenter__()
-        self.state = "open"
-        self.entered.set()
-        ending = await self._until_told()
-        self.state = "closing"
-        self.ending = ending
+        ending: BaseException | None = None
+        if not self.over.is_set():
+            self.state = "open"
+            self.entered.set()
+            ending = await self._until_told()
+        if not self.is_ours:
+            # A forked child that unwinds its parent's loop: what is open is the parent's.
+            return
+        if not self.over.is_set():
+            self.state = "closing"
+            self.ending = ending
+            self._make_way()
         lift = limit()
-        self._make_way()
         try:
             await cm.__aexit__(
                 None if ending is None else type(ending), ending, None if ending is None else ending.__traceback__
@@ -147,7 +162,7 @@ class Host(Hosted):
             nursery = trio.lowlevel.current_task().parent_nursery
             return nursery is not None and nursery.cancel_scope.cancel_called
         task = asyncio.current_task()
-        if is_anyios(error) or task is None:
+        if is_anyios(error) or task is None or not self._outside:
             return False
         # What comes after is plain code: asyncio's own timeouts count the cancellations that are on their way.
         task.uncancel()
@@ -156,7 +171,7 @@ class Host(Hosted):
     def _tell_later(self) -> None:
         ipython = sys.modules.get("labtether._ipython")
         if ipython is not None:
-            ipython.tell_later(self, f"{self.name} was closed: {self.reason} ({self.problem})")
+            ipython.tell_later(self, f"{self.name} was closed: {self.reason or 'it was told to'} ({self.problem})")
 
     def _too_slow(self) -> CleanupTimeout:
         return CleanupTimeout(f"{self.name} did not close within {self.close_timeout:g} s", stuck=[self.name])
@@ -171,22 +186,25 @@ class Host(Hosted):
                     _core.belong_to(link._wire, host.key)
                     _core.make_way(link._wire, why)
 
-    async def _release(self) -> None:
+    async def _release(self, error: BaseException | None) -> None:
         """Close what the lifespan has left open, in reverse: what was set up in it, and then its links."""
         with anyio.CancelScope(shield=True):
             for host in reversed([host for host in live_hosts() if host.parent is self]):
                 try:
                     await host.leave()
-                except CleanupTimeout as error:
-                    self.failure = self.failure or error
+                except CleanupTimeout as stuck:
+                    self.failure = self.failure or stuck
                 self.failure = self.failure or host.take_failure()
             for link in reversed(present(self.links)):
                 _core.belong_to(link._wire, 0)
                 if link.state != "closed":
+                    if self.entered.is_set() and (self._late or not isinstance(error, Exception | None)):
+                        # The closing part was cut short: Rust has the last words.
+                        link._wire.forget()
                     try:
                         await link.stop()
-                    except Exception as error:
-                        self.failure = self.failure or error
+                    except Exception as failure:
+                        self.failure = self.failure or failure
 
     def _settle(self, error: BaseException | None) -> None:
         """Everything is released: write down how it ended, and let those who wait go on."""
@@ -194,14 +212,10 @@ class Host(Hosted):
             # It had been given up, and torn down.
             return
         was_open = self.entered.is_set()
-        error = error or self.failure
         if isinstance(error, anyio.get_cancelled_exc_class()):
-            error = None
-            if self._late:
-                error = self._too_slow()
-            elif not was_open and not self._told.is_set():
-                self.reason = "its event loop ended while it was being set up"
-        if was_open and error is not None and _is_gone(error):
+            error = self._cancelled(error, was_open)
+        error = error or self.failure
+        if was_open and error is not None and self._is_gone(error):
             lifespan_log(self, "its closing part could not reach the instrument", error)
             error = None
         self.failure = error
@@ -211,17 +225,50 @@ class Host(Hosted):
         if was_open and self.reason is not None:
             level = logging.INFO if error is None else logging.ERROR
             lifespan_log(self, f"it was closed: {self.reason}", error, level)
-            if error is not None:
-                self._tell_later()
+        elif was_open and error is not None and self._leaving == 0:
+            lifespan_log(self, "its closing part failed", error, logging.ERROR)
+        if was_open and error is not None and (self.reason is not None or self._leaving == 0):
+            self._tell_later()
         self._finish()
         del error
 
+    def _cancelled(self, error: BaseException, was_open: bool) -> Exception | None:
+        """What the cancellation means that its lifespan ended with."""
+        if self._late:
+            return self._too_slow()
+        if not was_open and self._told.is_set():
+            return None
+        if not was_open and (self._outside or self._is_loops_end(error)):
+            self.reason = "its event loop ended while it was being set up"
+            return None
+        what = "closing part" if was_open else "setup"
+        failure = RuntimeError(f"the {what} of {self.name} was cancelled from inside, and has not come to its end")
+        failure.__cause__ = error
+        return failure
 
-def _is_gone(error: BaseException) -> bool:
-    """Whether it failed only because the link had."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_gone(part) for part in error.exceptions)
-    return isinstance(error, LinkLost | LinkClosed)
+    def _is_gone(self, error: BaseException) -> bool:
+        """Whether it failed only because the link had."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(self._is_gone(part) for part in error.exceptions)
+        if isinstance(error, LinkClosed):
+            # What a child of the lifespan was doing when it had to make way.
+            return f"{self.name} is being stopped" in str(error)
+        return isinstance(error, LinkLost)
+
+
+class _Task(asyncio.Task[None]):
+    """Whoever cancels everything in a loop does not cancel a lifespan that ends: it has its own deadline. What its own
+    code cancels, by timeouts and task groups, is cancelled."""
+
+    host: Host
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        current = current_host()
+        if current is None or self.host not in current.line():
+            if self.host.state == "closing" and not self.host._late:
+                return False
+            self.host._outside = True
+        return super().cancel(msg)
 
 
 def _in_words(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from labtether._link import Link
 
 __all__ = [
+    "blocked",
     "current_host",
     "enter_context",
     "host_of",
@@ -29,11 +31,27 @@ __all__ = [
     "remember",
     "set_up_links",
     "stop_for",
+    "where",
 ]
 
 _host: ContextVar[Hosted | None] = ContextVar("labtether host", default=None)
 _hosts: dict[int, weakref.ref[Hosted]] = {}
 """By their numbers. Weakly: what keeps a host is its task, and what keeps that is its loop."""
+
+Where = tuple[int, int]
+"""A thread, and the loop that runs in it; 0: trio's."""
+
+blocked: ContextVar[Where | None] = ContextVar("labtether blocks", default=None)
+"""The loop that waits, by a blocking call, for the code that runs."""
+
+
+def where() -> Where | None:
+    """The loop that runs in this thread."""
+    if _core.in_trio():
+        return threading.get_ident(), 0
+    loop = asyncio._get_running_loop()
+    return None if loop is None else (threading.get_ident(), id(loop))
+
 
 set_up_links: weakref.WeakSet[Link[Any]] = weakref.WeakSet()
 """Links that were set up outside every lifespan."""
@@ -71,10 +89,12 @@ def live_hosts() -> list[Hosted]:
 
 def is_inside(number: int) -> bool:
     """Whether the code that runs belongs to the lifespan of that number, to one around it, or to one inside it.
-    Called by Rust."""
+    Called by Rust. Raises LinkClosed where it belongs to one that was torn down: what is open now is another's."""
     current, other = _host.get(), host_of(number)
     if current is None or other is None:
         return False
+    if current.torn:
+        raise current.closed("its lifespan had been given up")
     return other in current.line() or current in other.line()
 
 
@@ -107,6 +127,9 @@ async def stop_for(link: Link[Any], host: Hosted) -> bool:
     interrupt = await whole.leave()
     if interrupt is not None:
         raise interrupt
+    failure = whole.take_failure()
+    if failure is not None:
+        lifespan_log(whole, "its closing part failed", failure, logging.ERROR)
     return True
 
 

@@ -5,25 +5,28 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from labtether import _core
-from labtether._checks import check_name
+from labtether._checks import check_name, check_seconds
 from labtether._crowd import present
 from labtether._engine import ensure_started
 from labtether._errors import LinkBusy, LinkClosed
 from labtether._face import calling_place, is_interactive
 from labtether._hosting import Host
-from labtether._hosts import is_inside
+from labtether._hosts import current_host, is_inside
+from labtether._log import lifespan_log
 from labtether._own_loop import SyncInstrument
 from labtether._shown import Shown
 
 if TYPE_CHECKING:
     from labtether._link import Link
 
-__all__ = ["Instrument"]
+__all__ = ["Instrument", "Look", "begin", "set_up", "standing"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,13 +65,10 @@ class Instrument(Shown):
     """Written by you: an async generator that yields once, when the instrument is usable. It gets what `setup()` is
     given."""
 
-    _host: Host | None = None
-    _label: str | None = None
-
     def __init__(self, name: str | None = None) -> None:
         """name: for errors, logs and trees; None: the class's. May be forgotten by subclasses."""
         if name is not None:
-            self._label = check_name(name, "name")
+            standing(self).label = check_name(name, "name")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -90,39 +90,8 @@ class Instrument(Shown):
         All or nothing: after a failure, a cancellation or a `stop()` meanwhile, nothing is left open. Raises what the
         lifespan raises; LinkClosed if it is stopped meanwhile; RuntimeError where no event loop runs.
         """
-        await self._set_up(is_interactive() if replace is None else bool(replace), kwargs)
+        await set_up(self, is_interactive() if replace is None else bool(replace), kwargs)
         return self
-
-    async def _set_up(self, replace: bool, kwargs: dict[str, Any]) -> None:
-        ensure_started()
-        while True:
-            host = self._host
-            if host is None or host.over.is_set():
-                break
-            host.check_process()
-            if host.state == "opening":
-                await host.wait_entered()
-                return
-            if host.state == "open" and self.state == "open":
-                return
-            if host.state == "open":
-                await host.leave()
-            else:
-                await host.over.wait()
-        await self._begin(replace, kwargs).wait_entered()
-
-    def _begin(self, replace: bool, kwargs: dict[str, Any]) -> Host:
-        host = Host(
-            self.name,
-            type(self).__name__,
-            _Lifespan(self, kwargs),
-            close_timeout=self.close_timeout,
-            replace=replace,
-            place=calling_place(),
-        )
-        host.begin()
-        self._host = host
-        return host
 
     async def stop(self) -> None:
         """Run the part of the lifespan after its `yield`, and close everything; wait until that is done.
@@ -131,32 +100,35 @@ class Instrument(Shown):
         part raises (a link that is gone is only logged), after everything is released; CleanupTimeout if it takes
         longer than `close_timeout`. A cancellation does not stop it, and ends the wait two seconds later.
         """
-        host = self._host
+        host = standing(self).host
         if host is None:
             return
         interrupt = await host.leave()
         _raise(host.take_failure() if interrupt is None else interrupt)
 
     async def __aenter__(self) -> Self:
-        host = self._host
+        host = standing(self).host
         if host is not None and not host.over.is_set():
             age = _core.monotonic() - host.began
             raise LinkBusy(
                 f"{self.name} is busy: it was set up {host.place} {age:.3g} s ago, and is entered once", link=self.name
             )
-        await self._set_up(False, {})
+        await set_up(self, False, {})
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        host = self._host
+        host = standing(self).host
         if host is None:
             return
         interrupt = await host.leave(error)
         failure = host.take_failure()
         if error is not None and failure is not None:
             error.add_note(f"labtether: and {self.name} could not be closed properly: {host.problem}")
+            if not isinstance(error, Exception):
+                # A cancellation may be dropped on its way, with its notes.
+                lifespan_log(host, "its closing part failed", failure, logging.ERROR)
             failure = None
         _raise(interrupt or failure)
 
@@ -165,16 +137,16 @@ class Instrument(Shown):
     @property
     def name(self) -> str:
         """Its name, in errors, logs and trees; the class's if it was given none."""
-        return self._label or type(self).__name__
+        return standing(self).label or type(self).__name__
 
     @name.setter
     def name(self, name: str) -> None:
-        self._label = check_name(name, "name")
+        standing(self).label = check_name(name, "name")
 
     @property
     def state(self) -> str:
         """One of "closed", "opening", "open", "lost" (one of its links is), "closing"."""
-        host = self._host
+        host = standing(self).host
         if host is None or not host.is_ours:
             return "closed"
         if host.state == "open" and any(link.state == "lost" for link in present(host.links)):
@@ -184,7 +156,8 @@ class Instrument(Shown):
     @property
     def ending(self) -> BaseException | None:
         """In the part after `yield`, and afterwards: the exception that ended the use; None: nothing went wrong."""
-        return None if self._host is None else self._host.ending
+        host = standing(self).host
+        return None if host is None else host.ending
 
     @property
     def sync(self) -> Any:
@@ -194,68 +167,123 @@ class Instrument(Shown):
         """
         return SyncInstrument(self)
 
-    @property
-    def _age(self) -> float | None:
-        """Seconds since it was set up; None: it is not."""
-        host = self._host
-        return None if host is None or host.over.is_set() else _core.monotonic() - host.began
-
-    @property
-    def _doing(self) -> str | None:
-        """What its lifespan says it is doing."""
-        return None if self._host is None else self._host.strand.situation
-
-    @property
-    def _problem(self) -> str | None:
-        """What went wrong last, in words; None: nothing has."""
-        return None if self._host is None else self._host.problem
-
-    @property
-    def _links(self) -> list[Link[Any]]:
-        """The links that its lifespan has opened, by name."""
-        known = [] if self._host is None else present(self._host.links)
-        return sorted(known, key=lambda link: link.name)
-
     def __repr__(self) -> str:
-        kind, name, age = type(self).__name__, self.name, self._age
+        kind, name, seen = type(self).__name__, self.name, Look(self)
         parts = [kind if name == kind else f"{kind} {name}", self.state]
-        if age is not None:
-            parts.append(f"for {age:.1f} s")
-            parts += [f"({', '.join(f'{link.name} {link.state}' for link in self._links)})"] if self._links else []
-        elif self._problem is not None:
-            parts.append(f"({self._problem})")
+        if seen.age is not None:
+            parts.append(f"for {seen.age:.1f} s")
+            parts += [f"({', '.join(f'{link.name} {link.state}' for link in seen.links)})"] if seen.links else []
+        elif seen.problem is not None:
+            parts.append(f"({seen.problem})")
         return f"<{' '.join(parts)}>"
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{self.name} is a live instrument and cannot be pickled; make another one there")
 
-    def _check_usable(self, method: str) -> None:
-        """Raise what says why it cannot be used; within the lifespan it always can."""
-        host = self._host
-        if host is not None and host.is_ours and (host.state == "open" or is_inside(host.key)):
-            return
-        if host is not None:
-            host.check_process()
-        failure = None if host is None else host.take_failure()
-        try:
-            raise LinkClosed(
-                f"{self.name} is closed: {self._why_closed()}", link=self.name, command=f"{method}()"
-            ) from failure
-        finally:
-            del failure
 
-    def _why_closed(self) -> str:
-        host = self._host
-        if host is None:
-            return "it is not set up; enter it with `async with`, or await its setup()"
-        if host.state != "closed":
-            return {"opening": "it is still being set up", "closing": "it is being stopped"}[host.state]
-        ago = "" if host.ended is None else f" {_core.monotonic() - host.ended:.1f} s ago"
-        if host.reason is not None:
-            return f"{host.reason}{ago}{'' if host.problem is None else f' ({host.problem})'}; set it up again"
-        if host.problem is not None:
-            return f"{host.problem}{ago}; set it up again"
-        return f"it was stopped{ago}; set it up again"
+class Standing:
+    """How an instrument stands: all that labtether keeps in it, under one name, for the others are the user's."""
+
+    __slots__ = ("host", "label")
+
+    def __init__(self) -> None:
+        self.host: Host | None = None
+        self.label: str | None = None
+
+
+def standing(instrument: Instrument) -> Standing:
+    """How it stands. Made on first need: `__init__` may have been forgotten."""
+    known: Standing | None = instrument.__dict__.get("_labtether")
+    return instrument.__dict__.setdefault("_labtether", Standing()) if known is None else known
+
+
+class Look:
+    """What can be seen of an instrument from outside.
+
+    age: seconds since it was set up, None if it is not. doing: the situation of its lifespan. links: those that it has
+    opened, by name. problem: what went wrong last, in words.
+    """
+
+    def __init__(self, instrument: Instrument) -> None:
+        host = standing(instrument).host
+        alive = host is not None and not host.over.is_set()
+        self.age = _core.monotonic() - host.began if host is not None and alive else None
+        self.doing = None if host is None else host.strand.situation
+        self.problem = None if host is None else host.problem
+        self.links: list[Link[Any]] = [] if host is None else sorted(present(host.links), key=lambda link: link.name)
+
+
+_looking = threading.Lock()
+"""Of several threads that set one instrument up, one begins."""
+
+
+async def set_up(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> None:
+    """See Instrument.setup."""
+    ensure_started()
+    while True:
+        with _looking:
+            host = standing(instrument).host
+            if host is None or host.over.is_set():
+                host = begin(instrument, replace, kwargs)
+                break
+        host.check_process()
+        if (current := current_host()) is not None and host in current.line():
+            raise RuntimeError(f"{host.name} cannot be set up from inside its own lifespan")
+        if host.state == "opening" and not host.is_told:
+            await host.wait_entered()
+            return
+        if host.state == "open" and instrument.state == "open":
+            return
+        interrupt = await host.leave()
+        if interrupt is not None:
+            raise interrupt
+    await host.wait_entered()
+
+
+def begin(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> Host:
+    """Begin its lifespan, in the loop that runs."""
+    limit = check_seconds(instrument.close_timeout, "close_timeout", finite=True)
+    if limit is None:
+        raise TypeError("close_timeout is a number of seconds, not None")
+    host = Host(
+        instrument.name,
+        type(instrument).__name__,
+        _Lifespan(instrument, kwargs),
+        close_timeout=limit,
+        replace=replace,
+        place=calling_place(),
+    )
+    host.begin()
+    standing(instrument).host = host
+    return host
+
+
+def _check_usable(instrument: Instrument, method: str) -> None:
+    """Raise what says why it cannot be used; within the lifespan it always can."""
+    host = standing(instrument).host
+    if host is not None and host.is_ours and (host.state == "open" or is_inside(host.key)):
+        return
+    if host is not None:
+        host.check_process()
+    failure = None if host is None else host.take_failure()
+    name = instrument.name
+    try:
+        raise LinkClosed(f"{name} is closed: {_why_closed(host)}", link=name, command=f"{method}()") from failure
+    finally:
+        del failure
+
+
+def _why_closed(host: Host | None) -> str:
+    if host is None:
+        return "it is not set up; enter it with `async with`, or await its setup()"
+    if host.state != "closed":
+        return {"opening": "it is still being set up", "closing": "it is being stopped"}[host.state]
+    ago = "" if host.ended is None else f" {_core.monotonic() - host.ended:.1f} s ago"
+    if host.reason is not None:
+        return f"{host.reason}{ago}{'' if host.problem is None else f' ({host.problem})'}; set it up again"
+    if host.problem is not None:
+        return f"{host.problem}{ago}; set it up again"
+    return f"it was stopped{ago}; set it up again"
 
 
 _OWN = frozenset({"lifespan", "setup", "stop"})
@@ -264,7 +292,7 @@ _OWN = frozenset({"lifespan", "setup", "stop"})
 def _guarded(method: Any) -> Any:
     @functools.wraps(method)
     async def call(self: Instrument, /, *args: Any, **kwargs: Any) -> Any:
-        self._check_usable(method.__name__)
+        _check_usable(self, method.__name__)
         return await method(self, *args, **kwargs)
 
     return call
@@ -273,7 +301,7 @@ def _guarded(method: Any) -> Any:
 def _guarded_generator(method: Any) -> Any:
     @functools.wraps(method)
     async def iterate(self: Instrument, /, *args: Any, **kwargs: Any) -> Any:
-        self._check_usable(method.__name__)
+        _check_usable(self, method.__name__)
         values = method(self, *args, **kwargs)
         try:
             async for value in values:

@@ -255,7 +255,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _watched(value: Any, closing: _core.Event) -> Callable[[], BaseException | None]:
     """A link that is lost, or an instrument that ends by itself, closes its host; afterwards: what became of it."""
-    if isinstance(host := getattr(value, "_host", None), Hosted):
+    standing = getattr(value, "_labtether", None)
+    if isinstance(host := getattr(standing, "host", None), Hosted):
         host.set_when_over(closing)
         return lambda: _why_over(host)
     wire = getattr(value, "_wire", None)

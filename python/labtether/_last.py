@@ -30,6 +30,10 @@ def close_all() -> float:
         loop = host.loop
         if loop is not None and not loop.is_running() and not loop.is_closed():
             here.setdefault(loop, []).append(host)
+    # A loop that is blocked, by somebody's code in it, does not keep Rust from parking.
+    watchdog = threading.Timer(LIMIT + LATE, _tear_down, [hosts])
+    watchdog.daemon = True
+    watchdog.start()
     try:
         for loop, living in here.items():
             _run(loop, living, began + LIMIT)
@@ -41,9 +45,14 @@ def close_all() -> float:
         # Rust has the last word.
         return time.monotonic() - began
     finally:
-        for host in hosts:
-            host.tear_down("the process is ending")
+        watchdog.cancel()
+        _tear_down(hosts)
     return time.monotonic() - began
+
+
+def _tear_down(hosts: list[Hosted]) -> None:
+    for host in hosts:
+        host.tear_down("the process is ending")
 
 
 def _run(loop: asyncio.AbstractEventLoop, hosts: list[Hosted], until: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, TypeVar, cast, final
 
@@ -15,11 +15,11 @@ from labtether._errors import LinkClosed
 from labtether._face import calling_place, is_interactive
 from labtether._hosted import Hosted
 from labtether._hosting import Host
-from labtether._hosts import live_hosts, set_up_links
-from labtether._instrument import Instrument
+from labtether._hosts import live_hosts, set_up_links, where
+from labtether._instrument import Instrument, begin, standing
 from labtether._link import Link
 from labtether._outcome import Failed, Outcome
-from labtether._own_loop import check_elsewhere, run_blocking, run_its_loop
+from labtether._own_loop import leave, run_blocking
 from labtether._race import gather, outcomes
 from labtether._shown import Shown
 from labtether._tree import Tree, lifecycle_tree
@@ -40,21 +40,23 @@ async def setup(*things: Any, replace: bool | None = None) -> tuple[Any, ...]:
     """
     _check(things, "setup")
     ensure_started()
-    fresh = [thing for thing in things if thing.state == "closed"]
-    begun: list[Callable[[], Any]] = [partial(thing.setup, replace=replace) for thing in things]
+    closed = [thing for thing in things if thing.state == "closed"]
+    ours: list[Callable[[], Any]] = [thing.stop for thing in closed if isinstance(thing, Link)]
     try:
-        for thing in fresh:
+        for thing in closed:
             if isinstance(thing, Instrument):
                 # In order, so that they are closed in reverse.
-                thing._begin(is_interactive() if replace is None else replace, {})
-        await gather(*begun)
+                host = begin(thing, is_interactive() if replace is None else bool(replace), {})
+                ours.append(partial(_leave, host))
+        await gather(*(partial(thing.setup, replace=replace) for thing in things))
     except BaseException as error:
         with anyio.CancelScope(shield=True):
-            for outcome in await outcomes(*(thing.stop for thing in reversed(fresh))):
+            for outcome in await outcomes(*reversed(ours)):
                 if isinstance(outcome, Failed):
                     error.add_note(f"labtether: and then, while it was undone: {outcome.error!r}")
         if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            raise error.exceptions[0] from None
+            single = error.exceptions[0]
+            raise single from single.__cause__
         raise
     return things
 
@@ -69,9 +71,13 @@ async def stop(*things: Any) -> None:
         _check(things, "stop")
         _raise(await outcomes(*(thing.stop for thing in reversed(things))))
         return
-    whole = [host for host in live_hosts() if host.parent is None]
-    ended = await outcomes(*(partial(_leave, host) for host in reversed(whole)))
-    ended += await outcomes(*(link.stop for link in present(set_up_links) if link.state != "closed"))
+    whole = [host for host in live_hosts() if host.parent is None or host.parent.over.is_set()]
+    ended: list[Outcome[Any]] = []
+    try:
+        ended += await outcomes(*(partial(_leave, host) for host in reversed(whole)))
+    finally:
+        with anyio.CancelScope(shield=True):
+            ended += await outcomes(*(link.stop for link in present(set_up_links) if link.state != "closed"))
     _raise(ended)
 
 
@@ -127,7 +133,7 @@ class Lifecycle(Shown):
         await host.wait_entered()
         value: T = host.value
         self._entered = [(known, one) for known, one in self._entered if not one.over.is_set()]
-        self._entered += [(cm, host), (value, host)]
+        self._entered += [(known, host) for known in (cm, value) if known is not None]
         return value
 
     async def exit(self, entered: Any) -> None:
@@ -141,6 +147,7 @@ class Lifecycle(Shown):
         host = next((host for known, host in self._entered if known is entered and not host.over.is_set()), None)
         if host is None:
             raise LinkClosed(f"{type(entered).__name__} was not entered here, or has been left")
+        self._entered = [(known, one) for known, one in self._entered if one is not host]
         await _leave(host)
 
     def tree(self) -> Tree:
@@ -171,22 +178,40 @@ class SyncLifecycle:
     def setup(self, *things: Any, replace: bool | None = None) -> tuple[Any, ...]:
         """See lt.setup."""
         _check(things, "setup")
-        done: tuple[Any, ...] = run_blocking(setup, *things, replace=replace)
+        closed = [thing for thing in things if thing.state == "closed"]
+        try:
+            done: tuple[Any, ...] = run_blocking(setup, *things, replace=replace)
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C, maybe in the instant after they were set up.
+            for thing in reversed(closed):
+                thing.sync.stop()
+            raise
         return done
 
     def stop(self, *things: Any) -> None:
         """See lt.stop. Raises RuntimeError in a thread whose running loop is needed."""
         _check(things, "stop")
-        hosts = [thing._host for thing in things if isinstance(thing, Instrument)] if things else live_hosts()
+        hosts = [standing(thing).host for thing in things if isinstance(thing, Instrument)] if things else live_hosts()
         for host in hosts:
+            if host is not None:
+                host.check_free(where())
+        for host in reversed(hosts):
             if host is not None and not host.over.is_set():
-                check_elsewhere(host)
-                run_its_loop(host)
+                leave(host)
         run_blocking(stop, *things)
 
     def enter(self, cm: AbstractAsyncContextManager[T]) -> T:
         """See Lifecycle.enter."""
-        value: T = run_blocking(lifecycle.enter, cm)
+        try:
+            value: T = run_blocking(lifecycle.enter, cm)
+        except Exception:
+            raise
+        except BaseException:
+            with suppress(LinkClosed):
+                self.exit(cm)
+            raise
         return value
 
     def exit(self, entered: Any) -> None:

@@ -62,7 +62,7 @@ class Link(Asking[M]):
         replace = replace or (host is not None and any(one.replace for one in host.line()))
         fresh = self.state in ("closed", "lost")
         await self._opened(replace, once)
-        if fresh and host is not None:
+        if fresh and host is not None and not host.over.is_set():
             host.adopt(self)
         elif fresh:
             set_up_links.add(self)
@@ -107,6 +107,10 @@ class Link(Asking[M]):
         Always works: twice, after a failed setup, on a dead link, from any loop or thread. Raises CleanupTimeout if
         something is stuck. A cancellation does not stop it; the await ends when the link is closed.
         """
+        host = current_host()
+        if host is not None and host.torn:
+            # What is open now, if anything, is not that lifespan's any more.
+            return
         if self._shared is not None:
             self._wire.set_closed(True)
             self._shared.discard(self)
@@ -123,6 +127,11 @@ class Link(Asking[M]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        host = current_host()
+        cut = error is not None and not isinstance(error, Exception)
+        if cut and host is not None and host.state == "closing" and self in host.links:
+            # The closing part was cut short: Rust has the last words.
+            self._wire.forget()
         await self.stop()
 
     def at(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
@@ -17,7 +18,7 @@ from labtether._blocking import SyncExchange, SyncLink, SyncStream
 from labtether._engine import ensure_started
 from labtether._exchange import Exchange
 from labtether._hosted import Hosted
-from labtether._hosts import current_host
+from labtether._hosts import blocked, where
 from labtether._link import Link
 from labtether._outcome import Kept
 from labtether._ports import port_of
@@ -31,6 +32,7 @@ __all__ = ["SyncInstrument", "own_loop", "run_blocking"]
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_pid: int | None = None
 
 # How long an interrupted call may take to end, besides what a cancelled await may: the abort of an exchange.
 ABORTING = 3.0
@@ -38,7 +40,7 @@ ABORTING = 3.0
 
 def own_loop() -> asyncio.AbstractEventLoop:
     """The loop; started by the first call."""
-    global _loop
+    global _loop, _pid
     with _lock:
         if _loop is None:
             loop = asyncio.new_event_loop()
@@ -46,7 +48,7 @@ def own_loop() -> asyncio.AbstractEventLoop:
             # A daemon: it goes when the process does, after what lives in it was closed.
             threading.Thread(target=_serve, args=(loop, begun), name="labtether instruments", daemon=True).start()
             begun.wait()
-            _loop = loop
+            _loop, _pid = loop, os.getpid()
         return _loop
 
 
@@ -64,6 +66,9 @@ def run_blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     Raises RuntimeError in that very loop, and inside a lifespan: there the asynchronous form is awaited.
     """
     ensure_started()
+    if _pid not in (None, os.getpid()):
+        # Raises ForkedProcess: that loop is the parent's.
+        _core.start()
     loop = own_loop()
     if asyncio._get_running_loop() is loop:
         raise RuntimeError(
@@ -74,6 +79,8 @@ def run_blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
         loop.call_soon_threadsafe(call.begin)
         _core.block_on(call.over.wait)
     except BaseException as interrupt:
+        # What the wait says of itself says nothing of what was waited for.
+        interrupt.__notes__ = []
         call.interrupt(interrupt)
         raise
     return call.kept.fetch()
@@ -97,6 +104,8 @@ class _Call:
         self._args = args
         self._kwargs = kwargs
         self._context = copy_context()
+        # Nothing that is done there may need the loop that waits here.
+        self._context.run(blocked.set, where())
         self._task: asyncio.Task[None] | None = None
         self._told = False
         self.kept = Kept()
@@ -160,18 +169,36 @@ class SyncInstrument(Shown):
 
     def setup(self, *, replace: bool | None = None, **kwargs: Any) -> Self:
         """See Instrument.setup. It then lives in labtether's own event loop."""
-        run_blocking(self._twin.setup, replace=replace, **kwargs)
+        was_closed = self._twin.state == "closed"
+        try:
+            run_blocking(self._twin.setup, replace=replace, **kwargs)
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C, maybe in the instant after it was set up.
+            if was_closed:
+                self.stop()
+            raise
         return self
 
     def stop(self) -> None:
         """See Instrument.stop. Raises RuntimeError at once in the thread whose running loop it lives in."""
-        host = self._twin._host
-        if host is None or host.over.is_set():
+        self._leave(None)
+
+    def _leave(self, ending: BaseException | None) -> None:
+        from labtether._instrument import standing
+
+        host = standing(self._twin).host
+        if host is None:
             return
-        check_elsewhere(host)
-        if not run_its_loop(host):
-            run_blocking(self._twin.stop)
-        elif (failure := host.take_failure()) is not None:
+        interrupt = leave(host, ending)
+        failure = host.take_failure()
+        if ending is not None and failure is not None:
+            ending.add_note(f"labtether: and {host.name} could not be closed properly: {host.problem}")
+            failure = None
+        if interrupt is not None:
+            raise interrupt
+        if failure is not None:
             raise failure
 
     def __enter__(self) -> Self:
@@ -180,7 +207,7 @@ class SyncInstrument(Shown):
         except Exception:
             raise
         except BaseException:
-            # Ctrl-C, maybe in the instant after it was set up: nobody leaves what he has not entered.
+            # As above: nobody leaves what he has not entered.
             self.stop()
             raise
         return self
@@ -188,7 +215,7 @@ class SyncInstrument(Shown):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        run_blocking(self._twin.__aexit__, kind, error, traceback)
+        self._leave(error)
 
     @property
     def sync(self) -> Self:
@@ -205,27 +232,26 @@ class SyncInstrument(Shown):
         return f"<{type(self._twin).__name__}.sync of {self._twin!r}>"
 
 
-def check_elsewhere(host: Hosted) -> None:
-    """Raises RuntimeError where a blocking wait would stop the very loop that `host` needs."""
-    running = asyncio._get_running_loop()
-    if host in (() if (current := current_host()) is None else current.line()) or (
-        running is not None and host.loop is running
-    ):
-        raise RuntimeError(
-            f"{host.name} lives in the event loop that runs in this thread, which this would block: await stop()"
-        )
+def leave(host: Hosted, ending: BaseException | None = None) -> BaseException | None:
+    """Have it end, and wait for that on this thread: what came meanwhile, to be raised afterwards.
 
-
-def run_its_loop(host: Hosted) -> bool:
-    """Where the loop that `host` lives in does not run, as between the prompts of a terminal: run it here until the
-    host is over. Whether that was done."""
+    Where the loop that it lives in does not run, as between the prompts of a terminal, and this is its thread, it is
+    run here. Raises RuntimeError where it runs in this very thread.
+    """
     loop = host.loop
-    if loop is None or loop.is_running() or loop.is_closed() or asyncio._get_running_loop() is not None:
-        return False
-    interrupt = loop.run_until_complete(host.leave())
-    if interrupt is not None:
-        raise interrupt
-    return True
+    stands = loop is not None and not loop.is_running() and not loop.is_closed() and where() is None
+    if loop is None or not stands or host.where is None or host.where[0] != threading.get_ident() or host.over.is_set():
+        return host.leave_blocking(ending)
+    ended = loop.create_task(host.leave(ending))
+    interrupt: BaseException | None = None
+    while not ended.done():
+        try:
+            loop.run_until_complete(ended)
+        except KeyboardInterrupt as error:
+            # It is told, and has its deadline: a second one does not shorten that.
+            interrupt = error
+            host.tell()
+    return interrupt or ended.result()
 
 
 def blocking(value: Any) -> Any:

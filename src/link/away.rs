@@ -177,6 +177,8 @@ impl Conversation {
             Access::First { cause } => cause,
         };
         let waits = match &job.what {
+            // The lifespan ends, and has no time to wait for an instrument that is not there.
+            _ if self.made_way.is_some() => false,
             What::Send { urgent, .. } => !urgent,
             What::Query(_) | What::Talk { .. } => true,
             What::Control(task) => task.wants_line(),

@@ -27,6 +27,7 @@ use super::echo::Echo;
 use super::flights::Flights;
 use super::job::{Job, Request, Sink, Want, What};
 use super::loans::Loan;
+use super::making_way::{Held, MadeWay};
 use super::output::{Frame, Output, Owner};
 use super::poll::Polls;
 use super::queue::Queue;
@@ -147,7 +148,9 @@ pub struct Conversation {
     /// Who may ask.
     pub(super) access: Access,
     /// The lifespan around the link ends: why nobody else may ask any more.
-    pub(super) made_way: Option<Arc<str>>,
+    pub(super) made_way: Option<MadeWay>,
+    /// A reply that was owed has come, while the lifespan waits for its own: if that was the only one, it is that.
+    pub(super) held: Option<Held>,
     /// The exchange that was open when the connection was lost.
     pub(super) lost_talk: Option<u64>,
     /// Rung by whoever works out what a message is.
@@ -210,6 +213,7 @@ impl Conversation {
             reopen: false,
             access: Access::All,
             made_way: None,
+            held: None,
             lost_talk: None,
             ring,
         }

@@ -214,6 +214,9 @@ impl Conversation {
                     return Some(false);
                 }
                 let last = until.as_ref().is_none_or(|until| until.is_match(&body));
+                if last {
+                    self.hold(&body, at);
+                }
                 self.drop_late(body, at);
                 Some(last)
             }

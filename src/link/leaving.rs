@@ -111,7 +111,7 @@ impl Conversation {
 
     fn over(&mut self, job: Job, now: Stamp) {
         let about = self.about(&job, None, now.moment);
-        let why = self.made_way.as_deref().unwrap_or("the exchange is over").to_owned();
+        let why = self.made_way.as_ref().map_or("the exchange is over", |way| &way.why).to_owned();
         self.give(job, Err(LinkError::Closed { about, why }), now.moment);
     }
 }

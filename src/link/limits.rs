@@ -35,7 +35,7 @@ impl Conversation {
             .min(self.output.next_deadline())
             .min(self.flights.next_deadline(self.output.has_orphan()))
             .min(self.controls_deadline());
-        next = next.min(self.quiet_deadline()).min(self.keepalive_due());
+        next = next.min(self.quiet_deadline()).min(self.keepalive_due()).min(self.way_deadline());
         if self.output.front().is_some_and(|frame| !frame.is_begun() && !frame.urgent) && self.earliest(now) > now {
             next = next.min(self.earliest(now));
         }
@@ -57,6 +57,7 @@ impl Conversation {
         let moment = now.moment;
         // What is there counts, however late it is looked at.
         self.hear(now);
+        self.expire_way(now);
         if matches!(&self.current, Some(Current::Query(asked)) if asked.deadline <= moment) {
             self.query_timed_out(now);
         }

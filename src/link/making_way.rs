@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. Whoever else waits is told that the instrument is being stopped, and what had an abort is aborted first.
-//! 2. What is owed to somebody else is not waited for longer than the line needs to be quiet.
+//! 2. What is owed to somebody else is not waited for: what the lifespan asks is written at once, and the first reply is theirs.
+//! 3. What a child of the lifespan had begun has a drain's time to end.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -10,10 +11,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::aborting::Told;
-use super::conversation::{Asked, Conversation, Current, Waiting};
+use super::conversation::{Asked, Conversation, Current, Owed, Waiting};
 use super::job::{Asker, Ending, Job, What};
-use crate::clock::Stamp;
+use super::log::Level;
+use super::ticket::Heard;
+use crate::clock::{Moment, Stamp};
 use crate::error::{Evidence, LinkError};
+
+/// Since when, and why, the line is the lifespan's.
+#[derive(Debug)]
+pub(super) struct MadeWay {
+    pub(super) why: Arc<str>,
+    since: Moment,
+}
+
+/// What may be the only reply there is, and until when another is waited for.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// For the question of this number.
+    id: u64,
+    heard: Heard,
+    until: Moment,
+}
 
 fn is_others(job: &Job) -> bool {
     job.asker == Asker::Anyone
@@ -27,7 +46,8 @@ impl Conversation {
 
     /// The error of who asks, or waits, although the lifespan ends.
     pub(super) fn stopping(&self, about: Box<Evidence>) -> LinkError {
-        LinkError::Closed { about, why: self.made_way.as_deref().unwrap_or("it is being stopped").to_owned() }
+        let why = self.made_way.as_ref().map_or("it is being stopped", |way| &way.why).to_owned();
+        LinkError::Closed { about, why }
     }
 
     /// The evidence where nothing was asked.
@@ -37,7 +57,7 @@ impl Conversation {
 
     /// From now on the line is the lifespan's.
     pub(super) fn make_way(&mut self, why: Arc<str>, now: Stamp) {
-        self.made_way = Some(why);
+        self.made_way = Some(MadeWay { why, since: now.moment });
         let error = self.stopping(self.nothing_known(now));
         self.polls.make_way(&error);
         let mut told = self.queue.take_those(is_others);
@@ -55,14 +75,65 @@ impl Conversation {
             }
             _ => {}
         }
-        if self.debt.is_some() {
-            // What is owed to others the lifespan has no time to wait for; half a message is not its answer, though.
-            self.owe_anything(self.rules.settle, now.moment);
-        }
         for job in told {
             let about = self.about(&job, None, now.moment);
             let error = self.stopping(about);
             self.give(job, Err(error), now.moment);
+        }
+    }
+
+    /// While others are owed a reply: what the lifespan asks, which does not wait for that. The first reply that comes is theirs.
+    pub(super) fn first_that_parks(&self) -> Option<&Job> {
+        self.made_way.as_ref()?;
+        let debt = self.debt.as_ref().filter(|debt| !debt.unwritten)?;
+        if matches!(debt.owed.front(), Some(Owed::Anything)) {
+            // That is over when the line is quiet.
+            return None;
+        }
+        self.queue.iter().find(|job| job.asker == Asker::Lifespan)
+    }
+
+    /// A reply that was owed to others has come: it may be all that comes.
+    pub(super) fn hold(&mut self, body: &Bytes, at: Stamp) {
+        if let (Some(_), Some(Current::Query(asked))) = (&self.made_way, &self.current) {
+            let (id, heard) = (asked.job.id, Heard { body: body.clone(), at });
+            self.held = Some(Held { id, heard, until: asked.deadline.min(at.moment + self.rules.drain) });
+        }
+    }
+
+    /// When something of this is due.
+    pub(super) fn way_deadline(&self) -> Moment {
+        let held = self.held.as_ref().map_or(Moment::NEVER, |held| held.until);
+        held.min(self.child_has_the_line().unwrap_or(Moment::NEVER))
+    }
+
+    /// Until when a child of the lifespan may go on with what it had begun, where the lifespan itself waits.
+    fn child_has_the_line(&self) -> Option<Moment> {
+        let way = self.made_way.as_ref().filter(|_| !self.queue.is_empty())?;
+        let began = match self.current.as_ref()? {
+            Current::Query(asked) => asked.since,
+            Current::Talk(talk) => talk.opened,
+            _ => return None,
+        };
+        (began < way.since).then(|| way.since + self.rules.drain)
+    }
+
+    pub(super) fn expire_way(&mut self, now: Stamp) {
+        if self.child_has_the_line().is_some_and(|until| until <= now.moment) {
+            self.trace.note(now, "a part of the lifespan had the line for too long");
+            match &self.current {
+                Some(Current::Talk(talk)) => self.end_talk(talk.id, Ending::Cancelled, None, now),
+                _ => self.end_query(now),
+            }
+        }
+        let due = self.held.take_if(|held| held.until <= now.moment);
+        let is_it = |current: &mut Current| matches!(current, Current::Query(asked) if due.as_ref().is_some_and(|held| held.id == asked.job.id));
+        if let (Some(Current::Query(asked)), Some(held)) = (self.current.take_if(is_it), due) {
+            self.trace.log(
+                Level::Warning,
+                "one reply came where two were owed: it is taken for the answer to the last words",
+            );
+            self.answer(*asked, held.heard);
         }
     }
 

@@ -154,7 +154,7 @@ impl Conversation {
                 return self.give(job, Err(LinkError::Lost { about, cause }), now.moment);
             }
             let about = self.about(&job, None, now.moment);
-            let why = self.made_way.as_deref().unwrap_or("the exchange is over").to_owned();
+            let why = self.made_way.as_ref().map_or("the exchange is over", |way| &way.why).to_owned();
             return self.give(job, Err(LinkError::Closed { about, why }), now.moment);
         };
         match &job.what {

@@ -44,7 +44,10 @@ impl Conversation {
             let brief = now.moment + self.rules.settle;
             let resync = self.rules.resync.is_some()
                 && self.debt.as_ref().is_some_and(|debt| !debt.unwritten && debt.until > brief);
-            return free.or_else(|| if resync { self.queue.front().map(|job| job.id) } else { None });
+            return free.or_else(|| {
+                let asks = if resync { self.queue.front() } else { self.first_that_parks() };
+                asks.map(|job| job.id)
+            });
         }
         if !self.flights.is_empty() {
             // They share the line among themselves; whoever wants it whole comes after them, and before those who asked later.

@@ -10,7 +10,7 @@ from labtether._blocking import SyncLink
 from labtether._channel import Channel, SyncChannel
 from labtether._face import Face
 from labtether._handle import Handle, SyncHandle
-from labtether._instrument import Instrument
+from labtether._instrument import Instrument, Look
 from labtether._lifecycle import Lifecycle
 from labtether._nursery import Nursery
 from labtether._outcome import Cancelled, Failed, Ok
@@ -51,8 +51,8 @@ def html_of(thing: object) -> Html:
 
 
 def _instrument_html(one: Instrument) -> Html:
-    kind = type(one).__name__
-    return instrument_html(one.name, kind, one.state, one._age, one._doing, one._links, one._problem)
+    seen = Look(one)
+    return instrument_html(one.name, type(one).__name__, one.state, seen.age, seen.doing, seen.links, seen.problem)
 
 
 html_of.register(Face, link_html)
