@@ -14,6 +14,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.notebooknode import NotebookNode
 
+from labtether.testing import device, script
 from support import run_child
 from support.watching import Kernel
 
@@ -235,6 +236,20 @@ def test_the_second_can_be_run_again_in_the_middle(kernel: Kernel) -> None:
     again = ["choose-the-port", "use", "use", "begin-and-end", "what-it-can-do", "use", "stop"]
     for cell in ["find-the-port", "choose-the-port", "begin-and-end", "what-it-can-do", "use", *again]:
         kernel.run(source[cell])
+
+
+@pytest.mark.slow
+def test_whoever_ends_the_kernel_finds_done_what_the_fourth_says() -> None:
+    source = {cell.id: cell.source for cell in cells(BOOKS["02_your_instrument"], "code")}
+    with script("stage") as stage, device("balance") as balance, Kernel() as kernel:
+        kernel.run(f"stage = await lt.serial({stage.port!r}, 9600, park='HALT').setup(); port = {balance.port!r}")
+        for cell in ("begin-and-end", "what-it-can-do", "use"):
+            kernel.run(source[cell])
+        kernel.shut_down()
+        assert stage.heard == ["HALT"]
+        assert balance.heard[-2:] == ["S", "TAC"]
+        with stage.link().sync, balance.link().sync:
+            assert kernel.errors == [], "and both ports are free"
 
 
 @pytest.mark.slow
