@@ -178,7 +178,7 @@ SAID = {
     "03_many_at_once": {
         "run-7": r"\[\(1, 'A1', 42\.0\), \(2, 'A2', 42\.0\), \(3, 'A1', 42\.0\)\]$",
         "run-8": r"error: 07\n$",
-        "how-each-ended": r"^Failed\(.*07.*\nCancelled\(.*\n<Slots deck: 2 of 2 free> <Lock arm: free>\n$",
+        "how-each-ended": r"^Failed\(.*07.*\nCancelled\(.*'never_started'.*\n<Slots deck: 2 of 2 free> <Lock arm: free>",
         "stop": r"<lifecycle: 0 alive>",
     },
     "04_when_it_goes_wrong": {
