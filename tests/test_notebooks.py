@@ -114,7 +114,7 @@ def test_it_begins_with_a_title_and_ends_with_a_stop(book: Path) -> None:
     assert first.cell_type == "markdown"
     assert re.match(r"# \w.{20,}\n", first.source), "the title says what comes of it"
     assert last.cell_type == "code"
-    assert re.search(r"^await (lt|\w+)\.stop\(\)$", last.source, re.MULTILINE)
+    assert re.search(r"^await \w+\.stop\(\)", last.source, re.MULTILINE)
 
 
 @EVERY
@@ -178,8 +178,8 @@ SAID = {
     "03_many_at_once": {
         "run-7": r"\[\(1, 'A1', 42\.0\), \(2, 'A2', 42\.0\), \(3, 'A1', 42\.0\)\]$",
         "run-8": r"error: 07\n$",
-        "how-each-ended": r"^Failed\(.*07.*\nCancelled\(.*'never_started'.*\n<Slots deck: 2 of 2 free> <Lock arm: free>",
-        "stop": r"<lifecycle: 0 alive>",
+        "how-each-ended": r"^Failed\(.*07.*\nCancelled\(.*'never_started'.*\n<Slots deck: 2 of 2 free> <Lock arm: free",
+        "stop": r"^\('closed', 'closed'\)$",
     },
     "04_when_it_goes_wrong": {
         "timeout": r"no reply to 'WHRE' within 0\.5 s; nothing was heard\n'12\.5 mm'$",
@@ -262,9 +262,11 @@ def test_make_runs_them_by_nbmake() -> None:
         """
         import subprocess, sys
         done = subprocess.run([sys.executable, *sys.argv[1:]], capture_output=True, text=True)
-        print(done.stdout[-3000:], done.stderr[-3000:], "ENDED", done.returncode)
+        print(done.stdout, done.stderr)
+        sys.exit(done.returncode)
         """,
         *command[1:-1],
         str(BOOKS[FIRST]),
+        timeout=ENOUGH,
     )
     assert "1 passed" in finished.stdout, finished.stdout
