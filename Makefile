@@ -18,7 +18,7 @@ BUILT := $(VENV)/.built
 KERNEL6 := $(VENV)/ipykernel6/.there
 RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs' 2>/dev/null)
 
-.PHONY: help demo test test-all bench check debian-packages build wheel sdist clean
+.PHONY: help demo test test-all notebooks bench check debian-packages build wheel sdist clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-all: $(TOOLS)  ## one wheel, tested on every Python of $(PYTHONS) that is h
 	@rm -rf dist/test-all
 	$(BIN)/maturin build --release --out dist/test-all
 	PYTHONS="$(PYTHONS)" tools/test-wheel dist/test-all/*.whl $(PYTEST_FLAGS)
+
+notebooks: $(BUILT)  ## the notebooks, each from top to bottom in a kernel of its own
+	$(BIN)/python -m pytest --nbmake notebooks/*.ipynb
 
 bench: $(BUILT)  ## side by side with the peers
 	@for crate in $(wildcard benchmarks/*/Cargo.toml); do $(BIN)/maturin develop --release -m $$crate || exit; done
