@@ -104,7 +104,7 @@ async def test_a_closing_part_that_is_cut_short_is_an_error_and_rust_parks(told:
 
 
 async def test_an_opening_that_was_given_up_touches_nothing_when_it_goes_on(told: ScriptedInstrument) -> None:
-    free = anyio.Event()
+    stuck, free = anyio.Event(), anyio.Event()
 
     class Stubborn(Balance):
         close_timeout = 0.05
@@ -112,6 +112,7 @@ async def test_an_opening_that_was_given_up_touches_nothing_when_it_goes_on(told
         async def lifespan(self, stubborn: bool) -> AsyncIterator[None]:
             async with self.link:
                 if stubborn:
+                    stuck.set()
                     with anyio.CancelScope(shield=True):
                         while not free.is_set():
                             try:
@@ -130,9 +131,7 @@ async def test_an_opening_that_was_given_up_touches_nothing_when_it_goes_on(told
                 await scale.setup(stubborn=True)
 
         group.start_soon(set_up)
-        with anyio.fail_after(10):
-            while scale.link.state != "open":
-                await anyio.lowlevel.checkpoint()
+        await stuck.wait()
         with pytest.raises(lt.CleanupTimeout, match=r"it did not end within 2\.05 s"):
             await scale.stop()
     await scale.setup(stubborn=False)
