@@ -214,6 +214,10 @@ class Hosted:
                 # The frame must not keep the error that keeps the frame.
                 del error
 
+    def keep(self) -> None:
+        """Somebody was told that it is set up."""
+        self._kept = True
+
     def take_failure(self) -> BaseException | None:
         """What went wrong, for whoever is told of it; once, but for those who wait together."""
         error = self.failure

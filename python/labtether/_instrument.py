@@ -233,6 +233,7 @@ async def set_up(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) 
             await host.wait_entered()
             return
         if host.state == "open" and instrument.state == "open":
+            host.keep()
             return
         interrupt = await host.leave()
         if interrupt is not None:

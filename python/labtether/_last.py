@@ -4,6 +4,7 @@ time; then Rust parks and closes the rest."""
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 
@@ -47,6 +48,11 @@ def close_all() -> float:
     finally:
         watchdog.cancel()
         _tear_down(hosts)
+        for host in hosts:
+            if host.torn or host.problem is not None:
+                # The log may have no reader in this instant.
+                why = host.problem if host.problem is not None else f"not by its own closing part: {host.reason}"
+                print(f"labtether: {host.name} was closed at the end of the process, {why}", file=sys.stderr)
     return time.monotonic() - began
 
 
