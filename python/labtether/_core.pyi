@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Self, final
 
-from labtether._core_lifespan import belong_to, is_busy, make_way
+from labtether._core_lifespan import belong_to, is_busy, make_way, park_in
 from labtether._core_recording import Recording, record
 from labtether._core_testing import Fault, Part, Player, Script, Simulation, rehearse
 from labtether._errors import LinkError
@@ -14,9 +14,9 @@ __all__ += ["Sender", "Simulation", "Stream", "Supervisor", "Taking", "Wire", "_
 __all__ += ["after_fork_in_parent", "alive", "before_fork", "begin_virtual_time", "belong_to", "block_on", "census"]
 __all__ += ["clock_now", "crc_names", "end_virtual_time", "in_trio", "is_blocking", "is_busy", "leave_daemons"]
 __all__ += ["let_go", "list_ports", "log_wires", "loop_closed", "make_way", "monotonic", "next_errand", "next_key"]
-__all__ += ["next_log_record", "no_op", "panics", "record", "rehearse", "rest_here", "rfc2217_link", "runs_a_loop"]
-__all__ += ["serial_link", "shut_down", "simulated_devices", "simulated_link", "sleep", "sleep_until", "start"]
-__all__ += ["task_ended", "tcp_link", "usb_link", "virtual_seconds", "who", "work_here"]
+__all__ += ["next_log_record", "no_op", "panics", "park_in", "record", "rehearse", "rest_here", "rfc2217_link"]
+__all__ += ["runs_a_loop", "serial_link", "shut_down", "simulated_devices", "simulated_link", "sleep", "sleep_until"]
+__all__ += ["start", "task_ended", "tcp_link", "usb_link", "virtual_seconds", "who", "work_here"]
 
 __version__: Final[str]
 CANCEL_TIMEOUT: Final[float]

@@ -10,6 +10,8 @@ import time
 
 import anyio
 
+from labtether import _core
+from labtether._crowd import present
 from labtether._hosted import Hosted
 from labtether._hosts import live_hosts
 
@@ -22,7 +24,7 @@ LATE = 0.1
 
 def close_all() -> float:
     """Close everything that lives, for at most LIMIT seconds. Returns how long that took."""
-    began = time.monotonic()
+    began, until = time.monotonic(), _core.monotonic() + LIMIT + LATE
     hosts = live_hosts()
     for host in hosts:
         host.tell()
@@ -32,9 +34,7 @@ def close_all() -> float:
         if loop is not None and not loop.is_running() and not loop.is_closed():
             here.setdefault(loop, []).append(host)
     # A loop that is blocked, by somebody's code in it, does not keep Rust from parking.
-    watchdog = threading.Timer(LIMIT + LATE, _tear_down, [hosts])
-    watchdog.daemon = True
-    watchdog.start()
+    _core.park_in([link._wire for host in hosts for link in present(host.links)], LIMIT + LATE)
     try:
         for loop, living in here.items():
             _run(loop, living, began + LIMIT)
@@ -46,19 +46,28 @@ def close_all() -> float:
         # Rust has the last word.
         return time.monotonic() - began
     finally:
-        watchdog.cancel()
         _tear_down(hosts)
         for host in hosts:
-            if host.torn or host.problem is not None:
-                # The log may have no reader in this instant.
-                why = host.problem if host.problem is not None else f"not by its own closing part: {host.reason}"
-                print(f"labtether: {host.name} was closed at the end of the process, {why}", file=sys.stderr)
+            _say(host, until)
     return time.monotonic() - began
 
 
 def _tear_down(hosts: list[Hosted]) -> None:
     for host in hosts:
         host.tear_down("the process is ending")
+
+
+def _say(host: Hosted, until: float) -> None:
+    """What did not go as it should; the log may have no reader in this instant."""
+    if host.problem is not None:
+        why = host.problem
+    elif host.torn:
+        why = f"not by its own closing part: {host.reason}"
+    elif host.ended is not None and host.ended > until:
+        why = "not by its own closing part: its event loop was blocked"
+    else:
+        return
+    print(f"labtether: {host.name} was closed at the end of the process, {why}", file=sys.stderr)
 
 
 def _run(loop: asyncio.AbstractEventLoop, hosts: list[Hosted], until: float) -> None:

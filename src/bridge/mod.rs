@@ -110,6 +110,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(wire::belong_to, module)?)?;
     module.add_function(wrap_pyfunction!(wire::make_way, module)?)?;
     module.add_function(wrap_pyfunction!(wire::is_busy, module)?)?;
+    module.add_function(wrap_pyfunction!(wire::park_in, module)?)?;
     module.add_function(wrap_pyfunction!(engine::next_log_record, module)?)?;
     module.add_function(wrap_pyfunction!(engine::log_wires, module)?)?;
     module.add_function(wrap_pyfunction!(engine::no_op, module)?)?;

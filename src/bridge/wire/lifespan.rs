@@ -5,9 +5,10 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::super::values::span;
 use super::Wire;
 use crate::lifecycle;
-use crate::link::job::{Asker, Request};
+use crate::link::job::{Asker, Closing, Request};
 
 impl Wire {
     /// In whose place something is asked here and now.
@@ -44,6 +45,22 @@ pub(in crate::bridge) fn make_way(wire: &Bound<'_, Wire>, why: &str) {
         // Closed: then nobody waits.
         let _ = wire.get().link().tell(Request::MakeWay(Arc::from(why)), engine.clock());
     }
+}
+
+/// At the end of the process: in so many seconds these links are parked and closed, whatever Python does then. No thread of Python's could
+/// do that: it starts none any more.
+#[pyfunction]
+pub(in crate::bridge) fn park_in(wires: Vec<Bound<'_, Wire>>, seconds: f64) -> PyResult<()> {
+    let (span, links) = (span(seconds)?, wires.iter().map(|wire| wire.get().link().clone()).collect::<Vec<_>>());
+    if let Some(engine) = lifecycle::started() {
+        engine.spawn("parking", async move {
+            engine.clock().sleep(span).await;
+            for link in links {
+                link.end(Closing::Exit);
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Whether somebody is being answered, waits, or is owed something.

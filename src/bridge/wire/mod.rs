@@ -28,7 +28,7 @@ use crate::link::question::Question;
 use crate::link::{Held, Link, Tether};
 use crate::transport::control::Control;
 
-pub(super) use lifespan::{belong_to, is_busy, make_way};
+pub(super) use lifespan::{belong_to, is_busy, make_way, park_in};
 
 /// The part of a link that lives in Rust. Held by faces only; when the last lets go, the link closes itself.
 #[pyclass(frozen, weakref, module = "labtether._core")]
