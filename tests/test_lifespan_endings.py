@@ -128,7 +128,8 @@ def test_a_run_that_ends_the_proper_way_parks_by_python(backend: str, step: str,
     assert (scale.state, scale.link.state) == ("closed", "closed")
     expected = {"opening": [], "asking": ["HALT", PARKED], "talking": ["HALT", PARKED]}
     assert parts_with(told, *expected.get(step, [PARKED])), told.heard
-    with pytest.raises(lt.LinkClosed, match="Slow is closed: "):
+    why = {"opening": "", "closing": "it was stopped"}.get(step, "its event loop ended")
+    with pytest.raises(lt.LinkClosed, match=f"Slow is closed: {why}"):
         scale.sync.weigh()
 
 

@@ -110,6 +110,38 @@ async def test_a_closing_part_that_is_cut_short_is_an_error_and_rust_parks(told:
     await parted(told, ["RUST", "RUST"])
 
 
+async def test_links_that_the_lifespan_leaves_open_are_parked_by_rust_where_it_is_cut_short(
+    told: ScriptedInstrument,
+) -> None:
+    class Careless(Balance):
+        close_timeout = 0.05
+
+        async def lifespan(self) -> AsyncIterator[None]:
+            await self.link.setup()
+            yield
+            await anyio.sleep_forever()
+
+    with pytest.raises(lt.CleanupTimeout):
+        async with Careless(told.port):
+            await anyio.lowlevel.checkpoint()
+    await parted(told, ["RUST"])
+
+
+def test_asyncios_own_timeouts_work_in_a_closing_part_at_the_end_of_its_loop(told: ScriptedInstrument) -> None:
+    class Timed(Balance):
+        async def lifespan(self) -> AsyncIterator[None]:
+            async with self.link:
+                yield
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await asyncio.Event().wait()
+                await self.link.query("P")
+
+    scale = Timed(told.port)
+    asyncio.run(scale.setup())
+    assert told.heard == ["P"]
+
+
 async def test_an_opening_that_was_given_up_touches_nothing_when_it_goes_on(told: ScriptedInstrument) -> None:
     stuck, free = anyio.Event(), anyio.Event()
 

@@ -91,6 +91,7 @@ class Host(Hosted):
             self._rung()
             await self._live(cm, partial(self._limit_in_trio, scope))
         if scope.cancelled_caught and self.entered.is_set():
+            self._late = True
             raise self._too_slow()
 
     def _limit_in_trio(self, scope: Any) -> Callable[[], None]:
