@@ -67,7 +67,8 @@ def test_it_is_stopped_from_a_subshell_while_a_cell_hangs(kernel: Kernel, told: 
     kernel.fine(f"scale = await Scale({told.port!r}).setup()")
     cell = kernel.start("await scale.never()")
     until_sync(lambda: "HANG" in told.heard)
-    kernel.subshell().fine("await scale.stop()")
+    # Not `fine`: where another cell fails meanwhile, ipykernel sometimes says that of this one, too.
+    kernel.subshell().run("await scale.stop()")
     cell.finish()
     assert cell.error is not None
     assert cell.error[:2] == ("LinkClosed", "balance is closed: Scale is being stopped")

@@ -73,9 +73,10 @@ def test_stop_from_a_subshell_ends_the_cell_that_hangs(kernel: Kernel, psu: Scri
         cell = kernel.start('await link.query("S", timeout=60)')
         until_sync(lambda: psu.heard[-1:] == ["S"])
         assert subshell.fine("link.state").value == "'open'"
-        subshell.fine("await link.stop()")
-        assert subshell.fine("link.state").value == "'closed'"
+        # Not `fine`: where another cell fails meanwhile, ipykernel sometimes says that of this one, too.
+        subshell.run("await link.stop()")
         cell.finish()
+        assert subshell.fine("link.state").value == "'closed'"
         assert cell.error is not None
         assert cell.error[0] == "LinkClosed"
         subshell.fine("await link.setup()")
