@@ -28,6 +28,8 @@ def settle(operation: _core.Operation, error: BaseException) -> Generator[Any, A
 
     A second cancellation is kept and changes nothing: the wait goes on.
     """
+    # What a user sees of a cancelled await ends with what was awaited: pytest and IPython leave such frames out.
+    __tracebackhide__ = True
     if operation.parks and is_anyios(error):
         # A scope inside the lifespan was cancelled, because its child failed: that does not keep it from parking.
         shield = _shield()

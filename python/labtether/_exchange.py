@@ -274,6 +274,7 @@ class Exchange(Generic[M]):
         return self._link._framing_of(framing, self._said)
 
     async def _waited(self, operation: _core.Operation) -> Any:
+        __tracebackhide__ = True
         try:
             return await operation
         except BaseException:
@@ -289,6 +290,7 @@ class Exchange(Generic[M]):
         parse: Callable[[M], Any] | None,
         command: Message | None,
     ) -> Any:
+        __tracebackhide__ = True
         if framing is None and self._link._framing is None:
             raise ValueError("a link with framing=None needs framing= for each message, or read()")
         encoder, core = self._framing(framing)
