@@ -14,7 +14,7 @@ from support.scales import balance
 __all__ = ["fresh_kernel", "jupyters_loop", "kernel"]
 
 SOON = 1.0
-"""Seconds that a click on Stop may take here, on a busy machine; the figure is in benchmarks/README.md."""
+"""Seconds that a click on Stop may take here, on a busy machine; the test prints what it took."""
 
 STARTUP = """
 import asyncio, logging, sys, threading, time
