@@ -22,7 +22,7 @@ from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed, LinkLost
 from labtether._home import Home
 from labtether._hosted import Hosted
-from labtether._hosts import current_host, enter_context, live_hosts, remember
+from labtether._hosts import blocked, current_host, enter_context, live_hosts, remember
 from labtether._log import lifespan_log
 
 __all__ = ["Host"]
@@ -121,6 +121,8 @@ class Host(Hosted):
 
     async def _live(self, cm: AbstractAsyncContextManager[Any], limit: Callable[[], Callable[[], None]]) -> None:
         self.value = await cm.__aenter__()
+        # What blocked for its setup does not for what comes after.
+        blocked.set(None)
         ending: BaseException | None = None
         if not self.over.is_set():
             self.state = "open"

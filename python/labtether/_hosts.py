@@ -67,8 +67,6 @@ def enter_context(host: Hosted) -> None:
     """The code that runs, and every task it starts, belongs to its lifespan."""
     _host.set(host)
     _strand.set(host.strand)
-    # Whatever blocks for its setup, it does not for all that comes after.
-    blocked.set(None)
 
 
 def current_host() -> Hosted | None:
