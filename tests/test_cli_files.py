@@ -73,18 +73,22 @@ def test_on_a_terminal_what_is_typed_is_sent_and_what_is_heard_is_shown_until_ct
         with PtyInstrument(replies(ANSWERS), terminator=b"\r\n") as psu:
             args = ["record", psu.port, "--terminator", r"\r\n", "--out", str(file)]
             with subprocess.Popen([*COMMAND, *args], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as record:
-                os.write(ours, b"*IDN?\n")
-                read(ours, b"< ACME,PSU,1.0")
-                os.write(ours, b"\\q\n*ID")
-                read(ours, b"not sent: there is no '\\\\q'")
-                os.write(ours, b"N?\n")
-                read(ours, b"< ACME,PSU,1.0")
-                psu.send(b"ALARM\r\n")
-                read(ours, b"< ALARM")
-                record.send_signal(signal.SIGINT)
-                read(ours, b"events in")
-                _, said = record.communicate(timeout=5)
-                assert (record.returncode, said) == (0, b"")
+                try:
+                    os.write(ours, b"*IDN?\n")
+                    read(ours, b"< ACME,PSU,1.0")
+                    os.write(ours, b"\\q\n*ID")
+                    read(ours, b"not sent: there is no '\\\\q'")
+                    os.write(ours, b"N?\n")
+                    read(ours, b"< ACME,PSU,1.0")
+                    psu.send(b"ALARM\r\n")
+                    read(ours, b"< ALARM")
+                    record.send_signal(signal.SIGINT)
+                    read(ours, b"events in")
+                    _, said = record.communicate(timeout=5)
+                    assert (record.returncode, said) == (0, b"")
+                finally:
+                    # Where it did not come to that: nothing else would end it.
+                    record.kill()
     finally:
         os.close(ours)
         os.close(theirs)

@@ -192,6 +192,11 @@ assert told[0][1].startswith("the plot of psu MEAS? has ended: LinkLost: "), tol
     assert "problem: LinkLost" in read(picture).text
     assert "script" not in read(picture).tags
     assert image(picture)
+    # The cell has caught it: so it is told after the cell, once.
+    kernel.until(lambda: kernel.printed.endswith("\n"))
+    assert kernel.printed.startswith("labtether: psu (")
+    assert kernel.printed.count("was lost") == 1
+    kernel.printed = ""
 
 
 def test_a_link_that_is_stopped_ends_it(kernel: Kernel) -> None:

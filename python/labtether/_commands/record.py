@@ -21,6 +21,9 @@ __all__ = ["add", "split"]
 QUIET = 0.1
 """After the first message that answers a command, more of them are waited for that long."""
 
+LOOK = 0.1
+"""Seconds between two looks for Ctrl-C while the keyboard is waited for."""
+
 
 def add(commands: Any, line: argparse.ArgumentParser) -> None:
     """Its arguments."""
@@ -121,7 +124,10 @@ class _Over:
 
     def wait(self, *numbers: int) -> bool:
         """Until there is not, or one of these can be read; whether there is not."""
-        ready, _, _ = select.select([self._reader, *numbers], [], [])
+        ready: list[int] = []
+        while not ready:
+            # Ctrl-C in the instant before it begins to wait would not end the wait.
+            ready, _, _ = select.select([self._reader, *numbers], [], [], LOOK)
         return self._reader in ready
 
     def lines(self, keyboard: int) -> Iterator[str]:
