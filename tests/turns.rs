@@ -212,3 +212,20 @@ async fn an_owed_reply_of_any_size_is_dropped_whole() {
     rig.bench.say("next\n").await;
     assert_eq!(text(wait(&mut next).await.unwrap()), "next");
 }
+
+#[tokio::test]
+async fn a_message_that_is_half_in_is_waited_for_although_an_older_one_was_waited_for_long_ago() {
+    let mut rig = Rig::open().await;
+    let mut first = rig.query("FIRST", SOON);
+    assert_eq!(rig.bench.hear().await, "FIRST");
+    first.cancel();
+    // Dropped; then the line has to be quiet, which is not waited for longer than a drain from now.
+    rig.bench.say("first\n").await;
+    rig.bench.hears_nothing(ms(990)).await;
+    rig.bench.say("ALARM").await;
+    let mut second = rig.query("SECOND", SOON);
+    rig.bench.hears_nothing(ms(15)).await;
+    rig.bench.say(" 3\n").await;
+    rig.bench.answers("SECOND", "second").await;
+    assert_eq!(text(wait(&mut second).await.unwrap()), "second");
+}

@@ -31,6 +31,10 @@ impl Conversation {
         }
         self.counts.read += u64::try_from(n).unwrap_or(0);
         self.counts.last = Some(at);
+        if self.last_heard.is_some_and(|last| last.moment + self.rules.settle <= at.moment) {
+            // It has been quiet since whatever it had to settle after: what comes now is new, and may take its own time.
+            self.settling = None;
+        }
         self.last_heard = Some(at);
         self.last_byte = at.moment;
         if let Some(Debt { owed, until, at_most, .. }) = &mut self.debt
