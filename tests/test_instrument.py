@@ -9,7 +9,7 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
-from support.scales import Balance, Scale, balance
+from support.scales import Balance, Scale, Watchful, balance
 
 
 @pytest.fixture
@@ -313,17 +313,6 @@ async def test_its_repr_says_how_it_stands(told: ScriptedInstrument) -> None:
 
 
 async def test_a_nursery_ends_with_an_instrument_that_ends_by_itself(told: ScriptedInstrument) -> None:
-    class Watchful(Balance):
-        async def lifespan(self) -> AsyncIterator[None]:
-            async with self.link, lt.open_nursery("watch") as nursery:
-                nursery.start_soon(self._watch)
-                yield
-                await self.link.query("P")
-
-        async def _watch(self) -> None:
-            await self.link.receive(match="ALARM", timeout=30)
-            raise ValueError("the alarm went off")
-
     with pytest.raises(BaseExceptionGroup) as raised:
         async with lt.open_nursery("run") as nursery:
             await nursery.enter(Watchful(told.port))

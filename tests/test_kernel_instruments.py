@@ -20,7 +20,7 @@ STARTUP = """
 import asyncio, logging, sys, threading, time
 sys.path.insert(0, {tests!r})
 import labtether as lt
-from support.scales import Scale
+from support.scales import Scale, Watchful
 
 class Slow(Scale):
     async def lifespan(self):
@@ -168,18 +168,6 @@ def test_the_kernels_loop_is_used_for_days(kernel: Kernel, told: ScriptedInstrum
 def test_a_lifespan_that_ends_by_itself_is_told_once_after_the_next_cell(
     kernel: Kernel, told: ScriptedInstrument
 ) -> None:
-    kernel.fine("""
-class Watchful(Scale):
-    async def lifespan(self):
-        async with self.link, lt.open_nursery("watch") as nursery:
-            nursery.start_soon(self._watch)
-            yield
-            await self.link.query("P")
-
-    async def _watch(self):
-        await self.link.receive(match="ALARM", timeout=30)
-        raise ValueError("the alarm went off")
-""")
     kernel.fine("logging.disable(logging.CRITICAL)")
     kernel.fine(f"scale = await Watchful({told.port!r}).setup()")
     told.push("ALARM")

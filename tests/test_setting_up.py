@@ -13,7 +13,7 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
-from support.scales import Balance, Scale, balance
+from support.scales import Balance, Scale, Watchful, balance
 
 
 @pytest.fixture
@@ -238,17 +238,6 @@ async def test_a_reply_that_is_owed_does_not_hold_up_the_parking(told: ScriptedI
 async def test_a_scope_that_fails_inside_the_lifespan_ends_it_and_is_told_later(
     told: ScriptedInstrument, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Watchful(Balance):
-        async def lifespan(self) -> AsyncIterator[None]:
-            async with self.link, lt.open_nursery("watch") as nursery:
-                nursery.start_soon(self._watch)
-                yield
-                await self.link.query("P")
-
-        async def _watch(self) -> None:
-            await self.link.receive(match="ALARM", timeout=30)
-            raise ValueError("the alarm went off")
-
     scale = await Watchful(told.port).setup()
     told.push("ALARM")
     with anyio.fail_after(10):

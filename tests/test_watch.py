@@ -15,24 +15,16 @@ from labtether.testing import script
 from support import run_child
 from support.nurseries import in_time
 from support.pages import Page
-from support.watching import Kernel, Picture
+from support.watching import Kernel, Picture, kernel, left_alone
 
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    with Kernel() as kernel:
-        yield kernel
+__all__ = ["kernel"]
 
 
 @pytest.fixture(autouse=True)
 def nothing_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "kernel" in request.fixturenames:
-        kernel: Kernel = request.getfixturevalue("kernel")
-        kernel.run("[one.stop() for one in list(lt._live._showing)]")
-        assert kernel.printed == ""
-        kernel.errors.clear()
-        kernel.results.clear()
+        left_alone(request.getfixturevalue("kernel"), "")
 
 
 def looked(picture: Picture) -> dict[str, Any]:

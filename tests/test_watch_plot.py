@@ -13,33 +13,28 @@ import labtether as lt
 from labtether._show.plotting import DOTS, HEIGHT, WIDTH, drawn
 from support import run_child
 from support.pages import Page
-from support.watching import Kernel, Picture
+from support.watching import Kernel, Picture, kernel, left_alone
+
+__all__ = ["kernel"]
 
 BALANCE = "scale = await lt.link('sim://balance', name='scale').setup()"
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    with Kernel() as kernel:
-        yield kernel
 
 
 @pytest.fixture(autouse=True)
 def nothing_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "kernel" in request.fixturenames:
-        kernel: Kernel = request.getfixturevalue("kernel")
-        kernel.run("""
+        left_alone(
+            request.getfixturevalue("kernel"),
+            """
 import threading
-[one.stop() for one in list(lt._live._showing)]
 [await link.stop() for link in list(lt._crowd.links)]
 threads = [thread.name for thread in threading.enumerate()]
 assert not {"labtether plot", "labtether readings"} & set(threads), threads
 import sys
 assert "matplotlib.pyplot" not in sys.modules
-""")
-        assert kernel.printed == ""
-        kernel.errors.clear()
+""",
+        )
 
 
 def read(picture: Picture) -> Page:

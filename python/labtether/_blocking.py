@@ -26,7 +26,7 @@ from labtether._streams import Stream
 from labtether._trace import Trace
 from labtether._values import Reading
 
-__all__ = ["SyncExchange", "SyncLink", "SyncStream"]
+__all__ = ["SetUp", "SyncExchange", "SyncLink", "SyncStream"]
 
 M = TypeVar("M", str, bytes)
 T = TypeVar("T")
@@ -44,7 +44,27 @@ def _blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> 
     return call
 
 
-class SyncLink(Shown, Generic[M]):
+class SetUp:
+    """What is set up by a blocking call. Ctrl-C leaves nothing, not even in the instant after it was set up: nobody
+    leaves what he has not entered."""
+
+    __slots__ = ()
+
+    stop: Callable[[], None]
+
+    def _set_up(self, run: Callable[..., object], *work: Any, undo: bool, **kwargs: Any) -> None:
+        """Have `run` do the work. Interrupted, it is undone if that is for this call to do."""
+        try:
+            run(*work, **kwargs)
+        except Exception:
+            raise
+        except BaseException:
+            if undo:
+                self.stop()
+            raise
+
+
+class SyncLink(Shown, SetUp, Generic[M]):
     """A link with blocking methods, from `link.sync`; what each does is said at the method of Link with the same
     name."""
 
@@ -57,18 +77,11 @@ class SyncLink(Shown, Generic[M]):
 
     def setup(self, *, replace: bool | None = None) -> Self:
         """See Link.setup."""
-        _core.block_on(self._twin.setup, replace=replace)
+        self._set_up(_core.block_on, self._twin.setup, undo=self.state == "closed", replace=replace)
         return self
 
     def __enter__(self) -> Self:
-        try:
-            _core.block_on(self._twin.__aenter__)
-        except Exception:
-            raise
-        except BaseException:
-            # Ctrl-C, maybe in the instant after it was opened: nobody leaves what he has not entered.
-            self.stop()
-            raise
+        self._set_up(_core.block_on, self._twin.__aenter__, undo=True)
         return self
 
     def __exit__(

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, final
 
 from labtether import _core
-from labtether._blocking import SyncExchange, SyncLink, SyncStream
+from labtether._blocking import SetUp, SyncExchange, SyncLink, SyncStream
 from labtether._engine import ensure_started
 from labtether._exchange import Exchange
 from labtether._hosted import Hosted
@@ -156,7 +156,7 @@ class _Call:
 
 
 @final
-class SyncInstrument(Shown):
+class SyncInstrument(Shown, SetUp):
     """An instrument with blocking methods, from `instrument.sync`: each runs the async method of the same name to its
     end. What those return is blocking too: links, exchanges, streams, generators, context managers."""
 
@@ -169,16 +169,8 @@ class SyncInstrument(Shown):
 
     def setup(self, *, replace: bool | None = None, **kwargs: Any) -> Self:
         """See Instrument.setup. It then lives in labtether's own event loop."""
-        was_closed = self._twin.state == "closed"
-        try:
-            run_blocking(self._twin.setup, replace=replace, **kwargs)
-        except Exception:
-            raise
-        except BaseException:
-            # Ctrl-C, maybe in the instant after it was set up.
-            if was_closed:
-                self.stop()
-            raise
+        closed = self._twin.state == "closed"
+        self._set_up(run_blocking, self._twin.setup, undo=closed, replace=replace, **kwargs)
         return self
 
     def stop(self) -> None:
@@ -202,14 +194,7 @@ class SyncInstrument(Shown):
             raise failure
 
     def __enter__(self) -> Self:
-        try:
-            run_blocking(self._twin.__aenter__)
-        except Exception:
-            raise
-        except BaseException:
-            # As above: nobody leaves what he has not entered.
-            self.stop()
-            raise
+        self._set_up(run_blocking, self._twin.__aenter__, undo=True)
         return self
 
     def __exit__(

@@ -265,10 +265,7 @@ class Kernel:
     def request_shutdown(self) -> None:
         """Ask for its end without an interrupt, as some frontends do, and wait for it."""
         self._client.shutdown()
-        give_up = time.monotonic() + PATIENCE
-        while self._manager.is_alive():
-            assert time.monotonic() < give_up, "the kernel goes on after a shutdown request"
-            time.sleep(0.005)
+        self._manager.provisioner.process.wait(PATIENCE)  # type: ignore[union-attr]
 
     @property
     def alive(self) -> bool:

@@ -41,6 +41,20 @@ class Scale(Balance):
             await self.link.query(PARKED)
 
 
+class Watchful(Balance):
+    """Ends by itself, when it hears ALARM."""
+
+    async def lifespan(self) -> AsyncIterator[None]:
+        async with self.link, lt.open_nursery("watch") as nursery:
+            nursery.start_soon(self._watch)
+            yield
+            await self.link.query(PARKED)
+
+    async def _watch(self) -> None:
+        await self.link.receive(match="ALARM", timeout=30)
+        raise ValueError("the alarm went off")
+
+
 @contextmanager
 def balance(name: str = "balance") -> Iterator[ScriptedInstrument]:
     """The simulated one."""

@@ -1,12 +1,13 @@
 """A real kernel as the tests of live pictures need it: cells are run, and what is shown is kept, each by its cell."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
@@ -144,3 +145,18 @@ class Kernel:
             case "status" if content["execution_state"] == "idle":
                 self._idle.add(parent)
         return True
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    """One for the tests of a file."""
+    with Kernel() as kernel:
+        yield kernel
+
+
+def left_alone(kernel: Kernel, code: str) -> None:
+    """After a test: nothing live goes on, `code` runs, and nothing was printed."""
+    kernel.run(f"[one.stop() for one in list(lt._live._showing)]\n{code}")
+    assert kernel.printed == ""
+    kernel.errors.clear()
+    kernel.results.clear()
