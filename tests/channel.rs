@@ -148,6 +148,7 @@ impl Bench {
                     Err((back, Trouble::Closed { .. })) => assert!(self.model.ended && back == key),
                     Err((back, trouble)) => {
                         assert!(matches!(trouble, Trouble::Full { .. }) && !self.model.room() && back == key);
+                        self.note_sender(by);
                     }
                 }
             }

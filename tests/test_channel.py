@@ -97,6 +97,26 @@ async def test_no_capacity_is_a_meeting() -> None:
     assert got == [2]
 
 
+async def test_a_channel_outlasts_another_sender_for_a_task_that_found_no_room() -> None:
+    channel = lt.Channel[int](1)
+    sent, tried = anyio.Event(), anyio.Event()
+
+    async def send() -> None:
+        await channel.send(1)
+        sent.set()
+        await tried.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(send)
+        await sent.wait()
+        with pytest.raises(lt.ChannelFull):
+            channel.send_nowait(2)
+        tried.set()
+    assert channel.receive_nowait() == 1
+    channel.send_nowait(2)
+    assert channel.receive_nowait() == 2
+
+
 async def test_an_iteration_ends_when_the_sending_tasks_have_ended() -> None:
     channel, heard = lt.Channel[int](2), list[int]()
 

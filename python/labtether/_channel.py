@@ -47,10 +47,10 @@ class Channel(Shown, Generic[T]):
 
     capacity: how many it holds before `send` has to wait; 0: an item is handed over when somebody receives it.
 
-    Whoever sends is a sender until its task or thread has ended; so is what `sender()` made, until it is closed. The
-    channel ends when it is closed, or when its last sender has ended: what was sent can still be received, then
-    `async for` stops and `receive` raises ChannelClosed. A cancelled receive has taken nothing. A cancelled send has
-    sent nothing, unless somebody received the item in that very instant, which a note on the cancellation says.
+    Whoever sends, or tries to, is a sender until its task or thread has ended; so is what `sender()` made, until it is
+    closed. The channel ends when it is closed, or when its last sender has ended: what was sent can still be received,
+    then `async for` stops and `receive` raises ChannelClosed. A cancelled receive has taken nothing. A cancelled send
+    has sent nothing, unless somebody received the item in that very instant, which a note on the cancellation says.
     """
 
     __slots__ = ("__weakref__", "_channel", "_name")

@@ -36,7 +36,7 @@ pub(super) struct State<T> {
     pub(super) receiving: BTreeMap<u64, Receiving<T>>,
     /// Senders that were made on purpose.
     pub(super) senders: BTreeSet<u64>,
-    /// Tasks and threads that have sent, and live.
+    /// Tasks and threads that have sent, or tried to, and live.
     owners: BTreeSet<Owner>,
     pub(super) ended: Option<&'static str>,
     pub(super) counts: Counts,
@@ -171,7 +171,8 @@ impl<T: Send + 'static> Channel<T> {
         Ok(Sender { channel: self.clone(), id })
     }
 
-    /// Sends now. The channel then lasts at least until `owner` has ended; `None`: one who is no task, or a sender, keeps nothing open.
+    /// Sends now. The channel then lasts at least until `owner` has ended, also if there was no room; `None`: one who is no task, or a
+    /// sender, keeps nothing open.
     ///
     /// *Errors*: there is no room; the channel has ended. The item comes back with the error.
     pub fn send_now(self: &Arc<Channel<T>>, item: T, owner: Option<Owner>) -> Result<(), (T, Trouble)> {
@@ -187,6 +188,7 @@ impl<T: Send + 'static> Channel<T> {
     }
 
     /// In one step, so that nobody closes or drains it between the look and the deed. The number of an item that waits for room.
+    /// Who found no room is a sender too: it will try again, and must not find the channel ended by another's end.
     fn put(self: &Arc<Channel<T>>, item: T, owner: Option<Owner>, wait: bool) -> Result<Option<u64>, (T, Trouble)> {
         let mut state = self.state();
         if let Some(why) = state.ended {
@@ -194,18 +196,21 @@ impl<T: Send + 'static> Channel<T> {
         }
         let awaited = || state.receiving.values().any(|receiving| receiving.given.is_none()) && state.items.is_empty();
         let room = state.sending.is_empty() && (state.items.len() < self.capacity || awaited());
-        if !room && !wait {
-            return Err((item, Trouble::Full { name: self.name.clone(), capacity: self.capacity }));
-        }
-        let number = state.number();
-        if room {
-            state.items.insert(number, item);
-            state.counts.sent += 1;
-        } else {
-            state.sending.insert(number, (item, None));
-        }
         let newcomer = owner.filter(|owner| state.owners.insert(*owner));
-        let wakers = state.move_on(self.capacity);
+        let mut wakers = Vec::new();
+        let put = if room || wait {
+            let number = state.number();
+            if room {
+                state.items.insert(number, item);
+                state.counts.sent += 1;
+            } else {
+                state.sending.insert(number, (item, None));
+            }
+            wakers = state.move_on(self.capacity);
+            Ok((!room).then_some(number))
+        } else {
+            Err((item, Trouble::Full { name: self.name.clone(), capacity: self.capacity }))
+        };
         drop(state);
         wake(wakers);
         if let Some(owner) = newcomer {
@@ -213,7 +218,7 @@ impl<T: Send + 'static> Channel<T> {
             let this: Weak<Channel<T>> = Arc::downgrade(self);
             self.board.tie(owner, this);
         }
-        Ok((!room).then_some(number))
+        put
     }
 
     /// Receives now.
