@@ -7,12 +7,14 @@ mod common;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::asking::{cancelled, halt, is_pending, pattern, receive, stoppable};
+use common::asking::{asks, cancelled, halt, is_pending, numbered, pattern, poll, receive, stoppable};
 use common::{Rig, SOON, kind, lines, ms, query, send, text, wait};
 use labtether::link::Link;
+use labtether::link::feed::Feed;
 use labtether::link::job::{Asker, Request, What};
-use labtether::link::rules::Resync;
-use labtether::link::ticket::Ticket;
+use labtether::link::question::Question;
+use labtether::link::rules::{IdOf, Resync};
+use labtether::link::ticket::{Answer, Ticket};
 
 const WHY: &str = "the scale is being stopped";
 
@@ -162,4 +164,77 @@ async fn an_exchange_of_others_is_over_and_aborted() {
     assert_eq!(rig.bench.hear().await, "HALT");
     is_told(&mut waits).await;
     is_told(&mut rig.inside(talk, receive(None))).await;
+}
+
+#[tokio::test]
+async fn polls_of_others_end_and_ask_no_more() {
+    let mut rig = Rig::open().await;
+    let feed = Feed::new(1000);
+    rig.link.tell(Request::Poll(poll(&feed)), rig.clock()).unwrap();
+    rig.bench.answers("SI", "1").await;
+    assert!(matches!(wait(&mut feed.next()).await, Ok(Answer::Batch(..))));
+    makes_way(&rig);
+    let end = wait(&mut feed.next()).await;
+    assert_eq!(kind(&end), "closed", "{end:?}");
+    rig.bench.hears_nothing(ms(500)).await;
+}
+
+#[tokio::test]
+async fn what_others_have_in_flight_is_told_and_aborted() {
+    let ids = Some(IdOf::Group(pattern("^([0-9]+) ")));
+    let mut rig = Rig::with(4096, Some(lines()), |config| config.rules.ids = ids).await;
+    let mut plain = rig.ask(asks(numbered("1 A")), SOON);
+    let mut moves = rig.ask(asks(Question { abort: Some(halt(None)), ..numbered("2 MOVE") }), SOON);
+    let mut own = of_lifespan(&rig, asks(numbered("3 OWN")));
+    for command in ["1 A", "2 MOVE", "3 OWN"] {
+        assert_eq!(rig.bench.hear().await, command);
+    }
+    makes_way(&rig);
+    is_told(&mut plain).await;
+    assert_eq!(rig.bench.hear().await, "HALT");
+    is_told(&mut moves).await;
+    rig.bench.say("1 a\n2 moved\n3 own\n").await;
+    assert_eq!(text(wait(&mut own).await.unwrap()), "3 own");
+}
+
+#[tokio::test]
+async fn an_exchange_of_the_lifespan_goes_on() {
+    let mut rig = Rig::open().await;
+    let mut opens = of_lifespan(&rig, What::Talk { place: Arc::from("at here"), abort: Some(Box::new(halt(None))) });
+    let Ok(Answer::Number(talk)) = wait(&mut opens).await else { panic!("no exchange") };
+    let inside = |what| rig.link.ask_as(Asker::Lifespan, what, Some(talk), SOON, SOON, rig.clock());
+    let mut sent = inside(send("PARK", false));
+    let mut parked = inside(receive(None));
+    makes_way(&rig);
+    rig.bench.answers("PARK", "parked").await;
+    wait(&mut sent).await.unwrap();
+    assert_eq!(text(wait(&mut parked).await.unwrap()), "parked");
+}
+
+#[tokio::test]
+async fn a_child_of_the_lifespan_keeps_the_line_while_nobody_wants_it() {
+    let mut rig = Rig::open().await;
+    let mut watches = of_lifespan(&rig, query("WATCH"));
+    assert_eq!(rig.bench.hear().await, "WATCH");
+    rig.bench.hears_nothing(ms(50)).await;
+    makes_way(&rig);
+    rig.bench.pause(ms(1500)).await;
+    assert!(is_pending(&mut watches));
+    rig.bench.say("watched\n").await;
+    assert_eq!(text(wait(&mut watches).await.unwrap()), "watched");
+}
+
+#[tokio::test]
+async fn a_slow_answer_in_the_closing_part_is_waited_for() {
+    let mut rig = Rig::open().await;
+    makes_way(&rig);
+    rig.bench.pause(ms(1)).await;
+    let mut parks = of_lifespan(&rig, query("PARK"));
+    let mut next = of_lifespan(&rig, query("NEXT"));
+    assert_eq!(rig.bench.hear().await, "PARK");
+    rig.bench.hears_nothing(ms(1500)).await;
+    rig.bench.say("parked\n").await;
+    assert_eq!(text(wait(&mut parks).await.unwrap()), "parked");
+    rig.bench.answers("NEXT", "next").await;
+    assert_eq!(text(wait(&mut next).await.unwrap()), "next");
 }

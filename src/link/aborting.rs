@@ -76,6 +76,11 @@ impl Aborting {
         self.since
     }
 
+    /// The abort, if it is still to be written.
+    pub(super) fn unwritten(&self) -> Option<&Abort> {
+        (!self.written).then_some(&self.abort)
+    }
+
     /// What is known of it without an answer to the abort itself.
     fn so_far(&self) -> Effect {
         self.answered.unwrap_or(if self.is_query || !self.owed.is_empty() {
@@ -87,19 +92,6 @@ impl Aborting {
 }
 
 impl Conversation {
-    /// What stops all that was begun and can be stopped, framed: for the end of the session, which waits for no answers.
-    pub fn last_aborts(&self) -> Vec<u8> {
-        let mut aborts = self.flights.aborts();
-        let current = match &self.current {
-            Some(Current::Query(asked)) if asked.started.is_some() => asked.job.abort(),
-            Some(Current::Talk(talk)) if talk.started.is_some() => talk.abort.as_deref(),
-            Some(Current::Abort(aborting)) if !aborting.written => Some(&aborting.abort),
-            _ => None,
-        };
-        aborts.extend(current);
-        aborts.into_iter().flat_map(|abort| abort.frame.iter().copied()).collect()
-    }
-
     /// Sends the abort; the line belongs to it until it is over.
     pub(super) fn begin_abort(&mut self, mut aborting: Aborting, now: Stamp) {
         self.trace.note(now, format!("aborting with {}", Shown(&aborting.abort.command)));

@@ -23,7 +23,6 @@ use super::controls::Need;
 use super::conversation::Conversation;
 use super::job::{Closing, Job, Request};
 use super::pace::Pace;
-use super::trace::Direction;
 use crate::clock::{Clock, Moment, Stamp, Timer};
 use crate::transport::Transport;
 use crate::transport::control::Control;
@@ -42,13 +41,13 @@ pub enum End {
 
 /// See the module.
 pub struct Actor {
-    pipe: Box<dyn Transport>,
+    pub(super) pipe: Box<dyn Transport>,
     /// What is being said. Public to the session, which ends it.
     pub conversation: Conversation,
     inbox: mpsc::UnboundedReceiver<Request>,
-    clock: Clock,
-    timer: Timer,
-    pace: Pace,
+    pub(super) clock: Clock,
+    pub(super) timer: Timer,
+    pub(super) pace: Pace,
     told_to_close: Option<Closing>,
     /// What went wrong while another thread was in the actor's place.
     failed: Option<io::Error>,
@@ -214,7 +213,7 @@ impl Actor {
         self.timer.poll_expired(cx).map(|()| Event::Due)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, rest: &Bytes) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, rest: &Bytes) -> Poll<io::Result<usize>> {
         let now = self.clock.now();
         let room = self.pace.room(now, &*self.pipe);
         let Some(chunk) = rest.get(..rest.len().min(room)).filter(|chunk| !chunk.is_empty()) else {
@@ -322,32 +321,6 @@ impl Actor {
         while let Ok(request) = self.inbox.try_recv() {
             self.conversation.take_note(request, now);
         }
-    }
-
-    /// Last words: writes `frame`, whatever is queued, until `deadline`. What stood in the way is discarded first.
-    pub async fn last_words(&mut self, frame: Bytes, deadline: Moment) -> bool {
-        let clock = self.clock.clone();
-        self.pipe.discard_output();
-        let mut rest = frame;
-        let written = clock
-            .until(
-                deadline,
-                poll_fn(|cx| {
-                    while !rest.is_empty() {
-                        match self.pipe.poll_write(cx, &rest) {
-                            Poll::Ready(Ok(n)) => {
-                                let went = rest.split_to(n.min(rest.len()));
-                                self.conversation.trace.wire(self.clock.stamp(), Direction::Out, went);
-                            }
-                            Poll::Ready(Err(_)) => return Poll::Ready(false),
-                            Poll::Pending => return Poll::Pending,
-                        }
-                    }
-                    Poll::Ready(true)
-                }),
-            )
-            .await;
-        written.unwrap_or(false)
     }
 
     /// Lets the line go, if that can be done until `deadline`.

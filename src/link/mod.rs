@@ -16,6 +16,7 @@ mod flights;
 mod hearing;
 pub mod job;
 mod keepalive;
+mod last_words;
 mod leaving;
 mod letters;
 mod limits;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
-use super::job::Job;
+use super::job::{Job, What};
 use crate::clock::Moment;
 
 /// How long an urgent frame waits for the one being written before it cuts it. Half of the 50 ms an abort may take; the rest is the line's.
-const BEFORE_CUTTING: Duration = Duration::from_millis(20);
+pub(super) const BEFORE_CUTTING: Duration = Duration::from_millis(20);
 
 /// All of it within the 50 ms.
 const MOST_CUTS: u8 = 5;
@@ -64,6 +64,10 @@ impl Frame {
 
     pub(super) fn is_begun(&self) -> bool {
         self.rest.len() < self.whole
+    }
+
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(&self.owner, Owner::Send(sending) if matches!(sending.job.what, What::Send { raw: true, .. }))
     }
 
     fn id(&self) -> Option<u64> {
@@ -174,7 +178,7 @@ impl Output {
         let index = self.frames.iter().position(|frame| frame.id() == Some(id))?;
         let frame = self.frames.get_mut(index)?;
         let begun = frame.is_begun();
-        if begun && !matches!(&frame.owner, Owner::Send(sending) if is_raw(&sending.job)) {
+        if begun && !frame.is_raw() {
             return Some((std::mem::replace(&mut frame.owner, Owner::Nobody), true));
         }
         // Raw bytes have no frame to keep whole: what has not gone does not go.
@@ -206,8 +210,4 @@ impl Output {
         self.no_more_cuts();
         std::mem::take(&mut self.frames).into_iter()
     }
-}
-
-fn is_raw(job: &Job) -> bool {
-    matches!(job.what, super::job::What::Send { raw: true, .. })
 }

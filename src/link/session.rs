@@ -289,18 +289,14 @@ async fn close(
             link.trace.note(now, format!("closed: {reason}"));
             actor.close_mailbox(now);
             let holds_break = actor.conversation.holds_break();
-            let mut last_words = actor.conversation.last_aborts();
+            let park = link.config.park.as_ref().filter(|_| why != Closing::Stopped);
+            let last_words = actor.conversation.last_words(park, now);
             actor.conversation.end(&|about| LinkError::Closed { about, why: reason.to_owned() }, now);
             if holds_break {
                 actor.end_break(deadline).await;
             }
             if !last_words.is_empty() {
-                link.trace.note(now, "what was under way is aborted, and its answer not awaited");
-            }
-            let park = link.config.park.as_ref().filter(|_| why != Closing::Stopped);
-            last_words.extend(park.into_iter().flatten());
-            if !last_words.is_empty() {
-                let said = actor.last_words(last_words.into(), deadline).await;
+                let said = actor.say_last(last_words, deadline).await;
                 let note = match (said, park) {
                     (false, _) => "the last words could not be written",
                     (true, Some(_)) => "parked",
