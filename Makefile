@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PYTHONS ?= 3.11 3.12 3.13
 PYTEST_FLAGS ?=
+# The tests wait more than they count: two at a time, file by file, take half as long. 0: one after the other.
+export WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +30,7 @@ demo: $(BUILT)  ## one real conversation with a simulated balance, step by step
 
 test: $(BUILT) $(KERNEL6)  ## cargo's tests without Python, then pytest on asyncio, uvloop and trio
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run && cargo test --doc; else cargo test; fi
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 test-all: $(TOOLS)  ## one wheel, tested on every Python of $(PYTHONS) that is here
 	@rm -rf dist/test-all

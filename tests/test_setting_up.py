@@ -1,4 +1,4 @@
-"""`lt.setup`, `lt.stop` and `lt.lifecycle.enter`: several at once, all or none; from any task, thread and loop."""
+"""`setup()`, `stop()` and `lt.lifecycle.enter`: from any task, thread and loop."""
 
 import asyncio
 import threading
@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -26,89 +25,6 @@ def told() -> Iterator[ScriptedInstrument]:
 def other() -> Iterator[ScriptedInstrument]:
     with balance("other") as told:
         yield told
-
-
-class Bad(lt.Instrument):
-    """Never comes up, and says so when the others have."""
-
-    def __init__(self, error: Exception, *others: lt.Instrument) -> None:
-        self.error = error
-        self.others = others
-
-    async def lifespan(self) -> AsyncIterator[None]:
-        while any(other.state != "open" for other in self.others):
-            await anyio.lowlevel.checkpoint()
-        if self.error.args:
-            raise self.error
-        yield
-
-
-async def test_several_are_set_up_and_stopped_at_once(told: ScriptedInstrument, other: ScriptedInstrument) -> None:
-    left, right = await lt.setup(Scale(told.port), Scale(other.port))
-    assert await lt.gather(left.weigh, right.weigh) == [1.5, 1.5]
-    await lt.stop(left, right)
-    assert [left.state, right.state] == ["closed", "closed"]
-    assert told.heard == other.heard == ["@", "S", "P"]
-
-
-async def test_all_or_none(told: ScriptedInstrument, other: ScriptedInstrument) -> None:
-    before = await Scale(other.port).setup()
-    scale = Scale(told.port)
-    with pytest.raises(ValueError, match="no such stage"):
-        await lt.setup(scale, before, Bad(ValueError("no such stage"), scale))
-    assert (scale.state, scale.link.state) == ("closed", "closed")
-    assert before.state == "open", "what was set up before is left alone"
-    with pytest.raises(TypeError, match="has no lifespan"):
-        await lt.setup(scale, lt.Instrument("nothing"))
-    assert scale.state == "closed"
-    with pytest.raises(ExceptionGroup) as raised:
-        await lt.setup(Bad(ValueError("one")), Bad(KeyError("two")))
-    assert sorted(map(repr, raised.value.exceptions)) == ["KeyError('two')", "ValueError('one')"]
-    await before.stop()
-
-
-async def test_stop_without_arguments_stops_everything(told: ScriptedInstrument, other: ScriptedInstrument) -> None:
-    link = await lt.serial(other.port, framing="\r\n").setup()
-
-    class Borrowing(lt.Instrument):
-        """Parks over a link that it was given, which has to be there until then."""
-
-        async def lifespan(self) -> AsyncIterator[None]:
-            yield
-            await link.query("P")
-
-    scale, borrowing = await lt.setup(Scale(told.port), Borrowing())
-    await lt.stop()
-    assert [scale.state, borrowing.state, link.state] == ["closed"] * 3
-    assert told.heard == ["@", "P"]
-    assert other.heard == ["P"]
-    await lt.stop()
-
-
-async def test_one_that_fails_to_stop_does_not_keep_the_others(told: ScriptedInstrument) -> None:
-    class Stubborn(lt.Instrument):
-        async def lifespan(self) -> AsyncIterator[None]:
-            yield
-            raise ValueError("stubborn")
-
-    scale, stubborn = await lt.setup(Scale(told.port), Stubborn())
-    with pytest.raises(ValueError, match="stubborn"):
-        await lt.stop(scale, stubborn)
-    assert [scale.state, stubborn.state] == ["closed", "closed"]
-    await stubborn.setup()
-    with pytest.raises(ValueError, match="stubborn"):
-        await lt.stop()
-
-
-async def test_bad_arguments() -> None:
-    with pytest.raises(TypeError, match=r"setup takes links and instruments, not int"):
-        await lt.setup(1)
-    with pytest.raises(TypeError, match=r"not _AsyncGeneratorContextManager; .*lt\.lifecycle\.enter"):
-        await lt.stop(asynccontextmanager(Bad.lifespan)(Bad(ValueError())))
-    with pytest.raises(TypeError, match="async context manager, not int"):
-        await lt.lifecycle.enter(1)  # type: ignore[arg-type]
-    with pytest.raises(lt.LinkClosed, match="was not entered here"):
-        await lt.lifecycle.exit(1)
 
 
 @asynccontextmanager

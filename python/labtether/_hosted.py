@@ -58,6 +58,7 @@ class Hosted:
         "kind",
         "links",
         "name",
+        "opened",
         "over",
         "parent",
         "pid",
@@ -113,6 +114,8 @@ class Hosted:
         """Links that were opened in it, in that order."""
         self.entered = _core.Event(f"the setup of {name}")
         """Set when it was entered, or could not be."""
+        self.opened = False
+        """Whether it was entered, whatever came then."""
         self.over = _core.Event(f"the end of {name}")
         self._told = _core.Event(f"the stop of {name}")
         self._ends: list[_core.Event | threading.Event] = []

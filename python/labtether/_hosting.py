@@ -90,7 +90,7 @@ class Host(Hosted):
             self._cut = scope.cancel
             self._rung()
             await self._live(cm, partial(self._limit_in_trio, scope))
-        if scope.cancelled_caught and self.entered.is_set():
+        if scope.cancelled_caught and self.opened:
             self._late = True
             raise self._too_slow()
 
@@ -126,6 +126,7 @@ class Host(Hosted):
         ending: BaseException | None = None
         if not self.over.is_set():
             self.state = "open"
+            self.opened = True
             self.entered.set()
             ending = await self._until_told()
         if not self.is_ours:
@@ -201,7 +202,7 @@ class Host(Hosted):
             for link in reversed(present(self.links)):
                 _core.belong_to(link._wire, 0)
                 if link.state != "closed":
-                    if self.entered.is_set() and (self._late or not isinstance(error, Exception | None)):
+                    if self.opened and (self._late or not isinstance(error, Exception | None)):
                         # The closing part was cut short: Rust has the last words.
                         link._wire.forget()
                     try:
@@ -214,7 +215,7 @@ class Host(Hosted):
         if self.over.is_set():
             # It had been given up, and torn down.
             return
-        was_open = self.entered.is_set()
+        was_open = self.opened
         if isinstance(error, anyio.get_cancelled_exc_class()):
             error = self._cancelled(error, was_open)
         error = error or self.failure

@@ -221,11 +221,9 @@ async def set_up(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) 
     """See Instrument.setup."""
     ensure_started()
     while True:
-        with _looking:
-            host = standing(instrument).host
-            if host is None or host.over.is_set():
-                host = begin(instrument, replace, kwargs)
-                break
+        host, is_new = begin(instrument, replace, kwargs)
+        if is_new:
+            break
         host.check_process()
         if (current := current_host()) is not None and host in current.line():
             raise RuntimeError(f"{host.name} cannot be set up from inside its own lifespan")
@@ -241,8 +239,16 @@ async def set_up(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) 
     await host.wait_entered()
 
 
-def begin(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> Host:
-    """Begin its lifespan, in the loop that runs."""
+def begin(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> tuple[Host, bool]:
+    """Begin its lifespan, in the loop that runs, if it has none. Its host, and whether that is new."""
+    with _looking:
+        host = standing(instrument).host
+        if host is not None and not host.over.is_set():
+            return host, False
+        return _begin(instrument, replace, kwargs), True
+
+
+def _begin(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> Host:
     limit = check_seconds(instrument.close_timeout, "close_timeout", finite=True)
     if limit is None:
         raise TypeError("close_timeout is a number of seconds, not None")

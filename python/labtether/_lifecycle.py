@@ -41,22 +41,36 @@ async def setup(*things: Any, replace: bool | None = None) -> tuple[Any, ...]:
     _check(things, "setup")
     ensure_started()
     closed = [thing for thing in things if thing.state == "closed"]
-    ours: list[Callable[[], Any]] = [thing.stop for thing in closed if isinstance(thing, Link)]
+    ours: list[tuple[Callable[[], Any], Host | None]]
+    ours = [(thing.stop, None) for thing in closed if isinstance(thing, Link)]
+    # One that has been begun is waited for, and not set up: it may have failed before it is waited for.
+    waits: dict[int, Callable[[], Any]] = {id(thing): partial(thing.setup, replace=replace) for thing in things}
     try:
         for thing in closed:
             if isinstance(thing, Instrument):
                 # In order, so that they are closed in reverse.
-                host = begin(thing, is_interactive() if replace is None else bool(replace), {})
-                ours.append(partial(_leave, host))
-        await gather(*(partial(thing.setup, replace=replace) for thing in things))
+                host, is_new = begin(thing, is_interactive() if replace is None else bool(replace), {})
+                if is_new:
+                    ours.append((partial(_leave, host), host))
+                    waits[id(thing)] = host.wait_entered
+        await gather(*waits.values())
     except BaseException as error:
         with anyio.CancelScope(shield=True):
-            for outcome in await outcomes(*reversed(ours)):
-                if isinstance(outcome, Failed):
-                    error.add_note(f"labtether: and then, while it was undone: {outcome.error!r}")
-        if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            undone = await outcomes(*(leave for leave, _ in reversed(ours)))
+        failed = {id(one): one for one in error.exceptions} if isinstance(error, BaseExceptionGroup) else {}
+        for outcome, (_, left) in zip(undone, reversed(ours), strict=True):
+            if not isinstance(outcome, Failed):
+                continue
+            if failed and left is not None and not left.opened:
+                # The first failure ended the wait for this one, which had failed as well.
+                failed[id(outcome.error)] = outcome.error
+            else:
+                error.add_note(f"labtether: and then, while it was undone: {outcome.error!r}")
+        if isinstance(error, BaseExceptionGroup) and len(failed) == 1:
             single = error.exceptions[0]
             raise single from single.__cause__
+        if isinstance(error, BaseExceptionGroup) and len(failed) > len(error.exceptions):
+            raise error.derive(list(failed.values())) from None
         raise
     return things
 
