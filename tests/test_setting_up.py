@@ -1,6 +1,7 @@
 """`setup()`, `stop()` and `lt.lifecycle.enter`: from any task, thread and loop."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -285,3 +286,38 @@ def test_between_the_turns_of_a_loop_a_blocking_stop_runs_it(told: ScriptedInstr
         lt.lifecycle.sync.stop()
         assert scale.state == "closed"
     assert told.heard == ["@", "P", "@", "P"]
+
+
+def test_of_two_threads_that_enter_it_at_once_one_does() -> None:
+    class Plain(lt.Instrument):
+        async def lifespan(self) -> AsyncIterator[None]:
+            yield
+
+    thing, rounds, together = Plain(), 300, threading.Barrier(2)
+    refused: list[lt.LinkBusy] = []
+
+    async def enter() -> None:
+        together.wait(30)
+        try:
+            async with thing:
+                together.wait(30)
+        except lt.LinkBusy as error:
+            refused.append(error)
+            together.wait(30)
+
+    def enters() -> None:
+        with asyncio.Runner() as runner:
+            for _ in range(rounds):
+                runner.run(enter())
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=enters) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(before)
+    assert len(refused) == rounds

@@ -1,5 +1,7 @@
 """`lt.setup` and `lt.stop` with several at once: all or none, and all failures."""
 
+import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -146,3 +148,51 @@ async def test_bad_arguments() -> None:
         await lt.lifecycle.enter(1)  # type: ignore[arg-type]
     with pytest.raises(lt.LinkClosed, match="was not entered here"):
         await lt.lifecycle.exit(1)
+
+
+def test_a_blocking_stop_stops_all_wholes_and_raises_all_failures(told: ScriptedInstrument) -> None:
+    class Stubborn(lt.Instrument):
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        async def lifespan(self) -> AsyncIterator[None]:
+            yield
+            raise self.error
+
+    class Whole(lt.Instrument):
+        """Parks by means of its part."""
+
+        def __init__(self, part: Scale) -> None:
+            self.part = part
+
+        async def lifespan(self) -> AsyncIterator[None]:
+            async with self.part:
+                yield
+                await self.part.weigh()
+
+    whole = Whole(Scale(told.port))
+    stubborn = [Stubborn(ValueError("one")), Stubborn(KeyError("two"))]
+    everything = lt.lifecycle.sync.setup(stubborn[0], whole, stubborn[1])
+    with pytest.raises(ExceptionGroup) as raised:
+        lt.lifecycle.sync.stop()
+    assert sorted(map(repr, raised.value.exceptions)) == ["KeyError('two')", "ValueError('one')"]
+    assert [one.state for one in everything] == ["closed"] * 3
+    assert told.heard == ["@", "S", "P"]
+    stubborn[0].sync.setup()
+    with pytest.raises(ValueError, match="one"):
+        lt.lifecycle.sync.stop(stubborn[0])
+
+
+def test_an_interrupted_blocking_stop_stops_everything_and_is_told(told: ScriptedInstrument) -> None:
+    class Interrupting(lt.Instrument):
+        async def lifespan(self) -> AsyncIterator[None]:
+            yield
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            raise ValueError("as well")
+
+    scale, interrupting = lt.lifecycle.sync.setup(Scale(told.port), Interrupting())
+    with pytest.raises(KeyboardInterrupt) as raised:
+        lt.lifecycle.sync.stop()
+    assert [scale.state, interrupting.state] == ["closed"] * 2
+    assert any("as well" in note for note in raised.value.__notes__)
+    assert told.heard == ["@", "P"]

@@ -107,13 +107,15 @@ class Instrument(Shown):
         _raise(host.take_failure() if interrupt is None else interrupt)
 
     async def __aenter__(self) -> Self:
-        host = standing(self).host
-        if host is not None and not host.over.is_set():
+        ensure_started()
+        host, is_new = begin(self, False, {})
+        if not is_new:
+            host.check_process()
             age = _core.monotonic() - host.began
             raise LinkBusy(
                 f"{self.name} is busy: it was set up {host.place} {age:.3g} s ago, and is entered once", link=self.name
             )
-        await set_up(self, False, {})
+        await host.wait_entered()
         return self
 
     async def __aexit__(

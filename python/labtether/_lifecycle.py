@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
@@ -83,16 +84,20 @@ async def stop(*things: Any) -> None:
     """
     if things:
         _check(things, "stop")
-        _raise(await outcomes(*(thing.stop for thing in reversed(things))))
+        _raise(_failures(await outcomes(*(thing.stop for thing in reversed(things)))))
         return
-    whole = [host for host in live_hosts() if host.parent is None or host.parent.over.is_set()]
     ended: list[Outcome[Any]] = []
     try:
-        ended += await outcomes(*(partial(_leave, host) for host in reversed(whole)))
+        ended += await outcomes(*(partial(_leave, host) for host in reversed(_wholes())))
     finally:
         with anyio.CancelScope(shield=True):
             ended += await outcomes(*(link.stop for link in present(set_up_links) if link.state != "closed"))
-    _raise(ended)
+    _raise(_failures(ended))
+
+
+def _wholes() -> list[Hosted]:
+    """All that live, without those that are part of another, which closes them."""
+    return [host for host in live_hosts() if host.parent is None or host.parent.over.is_set()]
 
 
 async def _leave(host: Hosted) -> None:
@@ -109,8 +114,11 @@ def _check(things: tuple[Any, ...], verb: str) -> None:
             raise TypeError(f"{verb} takes links and instruments, not {type(thing).__name__}{cure}")
 
 
-def _raise(ended: list[Outcome[Any]]) -> None:
-    failures = [outcome.error for outcome in ended if isinstance(outcome, Failed)]
+def _failures(ended: list[Outcome[Any]]) -> list[BaseException]:
+    return [outcome.error for outcome in ended if isinstance(outcome, Failed)]
+
+
+def _raise(failures: list[BaseException]) -> None:
     if len(failures) == 1:
         raise failures[0]
     if failures:
@@ -121,10 +129,11 @@ def _raise(ended: list[Outcome[Any]]) -> None:
 class Lifecycle(Shown):
     """The hidden root of everything that is set up. There is one: `lt.lifecycle`."""
 
-    __slots__ = ("_entered",)
+    __slots__ = ("_entered", "_lock")
 
     def __init__(self) -> None:
         self._entered: list[tuple[Any, Host]] = []
+        self._lock = threading.Lock()
 
     async def enter(self, cm: AbstractAsyncContextManager[T]) -> T:
         """Enter any async context manager, in a task of its own, and give what it gives: until `exit()`, `lt.stop()`,
@@ -146,8 +155,9 @@ class Lifecycle(Shown):
         host.begin()
         await host.wait_entered()
         value: T = host.value
-        self._entered = [(known, one) for known, one in self._entered if not one.over.is_set()]
-        self._entered += [(known, host) for known in (cm, value) if known is not None]
+        with self._lock:
+            self._entered = [(known, one) for known, one in self._entered if not one.over.is_set()]
+            self._entered += [(known, host) for known in (cm, value) if known is not None]
         return value
 
     async def exit(self, entered: Any) -> None:
@@ -158,10 +168,11 @@ class Lifecycle(Shown):
         if isinstance(entered, Link | Instrument):
             await entered.stop()
             return
-        host = next((host for known, host in self._entered if known is entered and not host.over.is_set()), None)
+        with self._lock:
+            host = next((host for known, host in self._entered if known is entered and not host.over.is_set()), None)
+            self._entered = [(known, one) for known, one in self._entered if one is not host]
         if host is None:
             raise LinkClosed(f"{type(entered).__name__} was not entered here, or has been left")
-        self._entered = [(known, one) for known, one in self._entered if one is not host]
         await _leave(host)
 
     def tree(self) -> Tree:
@@ -207,14 +218,32 @@ class SyncLifecycle:
     def stop(self, *things: Any) -> None:
         """See lt.stop. Raises RuntimeError in a thread whose running loop is needed."""
         _check(things, "stop")
-        hosts = [standing(thing).host for thing in things if isinstance(thing, Instrument)] if things else live_hosts()
+        known = [standing(thing).host for thing in things if isinstance(thing, Instrument)] if things else _wholes()
+        hosts = [host for host in known if host is not None and not host.over.is_set()]
         for host in hosts:
-            if host is not None:
-                host.check_free(where())
+            host.check_free(where())
+        interrupt: BaseException | None = None
+        failures: list[BaseException] = []
         for host in reversed(hosts):
-            if host is not None and not host.over.is_set():
-                leave(host)
-        run_blocking(stop, *things)
+            try:
+                interrupt = leave(host) or interrupt
+                problem = host.take_failure()
+            except Exception as error:
+                problem = error
+            failures += [] if problem is None else [problem]
+        try:
+            run_blocking(stop, *things)
+        except BaseExceptionGroup as several:
+            failures += several.exceptions
+        except Exception as error:
+            failures.append(error)
+        except BaseException as error:
+            interrupt = error
+        if interrupt is not None:
+            for failure in failures:
+                interrupt.add_note(f"labtether: and {failure!r}")
+            raise interrupt
+        _raise(failures)
 
     def enter(self, cm: AbstractAsyncContextManager[T]) -> T:
         """See Lifecycle.enter."""
