@@ -77,7 +77,7 @@ class SyncLink(Shown, SetUp, Generic[M]):
 
     def setup(self, *, replace: bool | None = None) -> Self:
         """See Link.setup."""
-        self._set_up(_core.block_on, self._twin.setup, undo=self.state == "closed", replace=replace)
+        self._set_up(_core.block_on, self._twin.setup, undo=self.state in ("closed", "lost"), replace=replace)
         return self
 
     def __enter__(self) -> Self:

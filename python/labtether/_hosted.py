@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -18,7 +19,7 @@ import anyio
 from labtether import _core
 from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed
-from labtether._hosts import Where, blocked, current_host, where
+from labtether._hosts import Where, blocked_loop, current_host, where
 from labtether._log import lifespan_log
 from labtether._strand import Strand
 
@@ -46,8 +47,10 @@ class Hosted:
         "_leaving",
         "_loop",
         "_outside",
+        "_shelter",
         "_told",
         "_waiting",
+        "_was_cut",
         "began",
         "close_timeout",
         "ended",
@@ -122,8 +125,11 @@ class Hosted:
         self._cm: AbstractAsyncContextManager[Any] | None = cm
         # What lives in the loop is held by that alone: a loop that is dropped goes, whoever still holds the instrument.
         self._home: weakref.ref[Home] | None = None
-        self._cut: Callable[[], object] | None = None
-        """Cancels its task."""
+        self._cut: Callable[[], bool] | None = None
+        """Cancels its task, if it can be cancelled now; whether it was."""
+        self._was_cut = False
+        self._shelter: Callable[[], None] | None = None
+        """In trio: from now on the end of the run does not cancel it."""
         self._late = False
         """Whether its time for closing was over."""
         self._waiting = 0
@@ -192,7 +198,7 @@ class Hosted:
     async def wait_entered(self) -> None:
         """Wait until it was entered. Raises what that raised, when everything is released. If cancelled, and nobody
         else wants it, it is undone first."""
-        self.check_free(blocked.get())
+        self.check_free(blocked_loop())
         self._waiting += 1
         try:
             await self.entered.wait()
@@ -200,6 +206,11 @@ class Hosted:
                 # Told to end in the instant in which it was entered.
                 await self.over.wait()
             self._kept = True
+        except GeneratorExit:
+            # The coroutine is closed, and cannot wait.
+            if self._waiting == 1 and not self._kept:
+                self.tell()
+            raise
         except BaseException as interrupt:
             if self._waiting == 1 and not self._kept:
                 self.tell()
@@ -231,6 +242,16 @@ class Hosted:
             ipython.told(self)
         return error
 
+    def ended_with(self, interrupt: BaseException | None) -> BaseException | None:
+        """What whoever left it is told: its failure, or what came meanwhile, with a note of its failure."""
+        failure = self.take_failure()
+        if interrupt is None or failure is None or failure is interrupt:
+            return failure if interrupt is None else interrupt
+        interrupt.add_note(f"labtether: and {self.name} could not be closed properly: {self.problem}")
+        # A cancellation may be dropped on its way, with its notes.
+        lifespan_log(self, "its closing part failed", failure, logging.ERROR)
+        return interrupt
+
     def closed(self, why: str) -> LinkClosed:
         """The error of who finds it closed."""
         return LinkClosed(f"{self.name} is closed: {why}", link=self.name)
@@ -241,7 +262,7 @@ class Hosted:
         Its own failure is in `failure`. A cancellation does not stop it; after two seconds more the wait is given up.
         Raises CleanupTimeout where its loop does not answer; then its links are parked and closed by Rust.
         """
-        self._begin_to_end(ending, blocked.get())
+        self._begin_to_end(ending, blocked_loop())
         self._leaving += 1
         try:
             interrupt = await self._wait_over(self._limit())
@@ -357,15 +378,15 @@ class Hosted:
         self._finish()
 
     def _rung(self) -> None:
-        """Called in its loop."""
-        if self._cut is not None and self._told.is_set() and not self.entered.is_set():
-            self._cut()
+        """Called in its loop. A setup that is to end is cancelled; once, for what it then does has its time."""
+        if self._cut is not None and not self._was_cut and self._told.is_set() and self.state == "opening":
+            self._was_cut = self._cut()
 
     def _finish(self) -> None:
         self.state = "closed"
         self.ended = _core.monotonic()
         self.value = None
-        self._cut = None
+        self._cut = self._shelter = None
         home = None if self._home is None else self._home()
         if home is not None:
             home.leave()

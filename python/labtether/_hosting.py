@@ -22,10 +22,13 @@ from labtether._crowd import present
 from labtether._errors import CleanupTimeout, LinkClosed, LinkLost
 from labtether._home import Home
 from labtether._hosted import Hosted
-from labtether._hosts import blocked, current_host, enter_context, live_hosts, remember
-from labtether._log import lifespan_log
+from labtether._hosts import current_host, enter_context, live_hosts, remember
+from labtether._log import lifespan_log, shown
 
 __all__ = ["Host"]
+
+BY_ITSELF = "a scope inside its lifespan was cancelled"
+"""Why one is over that nobody has ended."""
 
 
 @final
@@ -87,12 +90,22 @@ class Host(Hosted):
         import trio
 
         with trio.CancelScope() as scope:
-            self._cut = scope.cancel
-            self._rung()
+            self._cut = partial(self._cut_in_trio, scope, trio.lowlevel.current_task())
+            self._shelter = partial(setattr, scope, "shield", True)
             await self._live(cm, partial(self._limit_in_trio, scope))
         if scope.cancelled_caught and self.opened:
             self._late = True
             raise self._too_slow()
+
+    def _cut_in_trio(self, scope: Any, task: Any) -> bool:
+        import trio
+
+        if getattr(task, "_abort_func", True) is None:
+            # What it waited for has come: it gets to its next wait, or to its `yield`, before it can be cancelled.
+            trio.lowlevel.current_trio_token().run_sync_soon(self._rung)
+            return False
+        scope.cancel()
+        return True
 
     def _limit_in_trio(self, scope: Any) -> Callable[[], None]:
         import trio
@@ -108,7 +121,6 @@ class Host(Hosted):
         assert task is not None
         self._cut = partial(_cancel, weakref.ref(task))
         del task
-        self._rung()
         await self._live(cm, self._limit_in_asyncio)
 
     def _limit_in_asyncio(self) -> Callable[[], None]:
@@ -120,9 +132,9 @@ class Host(Hosted):
             self._cut()
 
     async def _live(self, cm: AbstractAsyncContextManager[Any], limit: Callable[[], Callable[[], None]]) -> None:
+        if self._told.is_set():
+            return
         self.value = await cm.__aenter__()
-        # What blocked for its setup does not for what comes after.
-        blocked.set(None)
         ending: BaseException | None = None
         if not self.over.is_set():
             self.state = "open"
@@ -141,22 +153,32 @@ class Host(Hosted):
             await cm.__aexit__(
                 None if ending is None else type(ending), ending, None if ending is None else ending.__traceback__
             )
+        except BaseException as error:
+            # It was told of that, and had nothing to say to it.
+            if error is not ending:
+                raise
         finally:
             lift()
             del ending
 
     async def _until_told(self) -> BaseException | None:
         """Wait for the order to end; what ended the use instead, if something did."""
-        try:
-            await self._told.wait()
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            if self._is_loops_end(error):
-                self.reason = "its event loop ended"
-            elif not self._told.is_set():
-                self.reason = "a scope inside its lifespan was cancelled"
-            return error
+        while not self._told.is_set():
+            try:
+                await self._told.wait()
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                if not self._is_loops_end(error):
+                    self.reason = BY_ITSELF
+                    return error
+                around = self.parent
+                if around is None or around.over.is_set() or around.where != self.where:
+                    self.reason = "its event loop ended"
+                    return error
+                # What it is part of ends too, and still uses it for that; then it closes it.
+                if self._shelter is not None:
+                    self._shelter()
         return self.ending
 
     def _is_loops_end(self, error: BaseException) -> bool:
@@ -192,13 +214,17 @@ class Host(Hosted):
 
     async def _release(self, error: BaseException | None) -> None:
         """Close what the lifespan has left open, in reverse: what was set up in it, and then its links."""
+        if not self.over.is_set():
+            self.state = "closing"
+        interrupt: BaseException | None = None
         with anyio.CancelScope(shield=True):
             for host in reversed([host for host in live_hosts() if host.parent is self]):
                 try:
-                    await host.leave()
+                    while not host.over.is_set():
+                        interrupt = await host.leave() or interrupt
                 except CleanupTimeout as stuck:
-                    self.failure = self.failure or stuck
-                self.failure = self.failure or host.take_failure()
+                    self._failed(stuck)
+                self._failed(host.take_failure())
             for link in reversed(present(self.links)):
                 _core.belong_to(link._wire, 0)
                 if link.state != "closed":
@@ -208,18 +234,37 @@ class Host(Hosted):
                     try:
                         await link.stop()
                     except Exception as failure:
-                        self.failure = self.failure or failure
+                        self._failed(failure)
+                    except GeneratorExit:
+                        raise
+                    except BaseException as came:
+                        # It is closed all the same, and so are the others.
+                        interrupt = came
+        if interrupt is not None and not isinstance(interrupt, anyio.get_cancelled_exc_class()):
+            raise interrupt
+
+    def _failed(self, failure: BaseException | None) -> None:
+        """Something could not be closed: the first of such failures is told."""
+        if self.failure is None:
+            self.failure = failure
 
     def _settle(self, error: BaseException | None) -> None:
         """Everything is released: write down how it ended, and let those who wait go on."""
         if self.over.is_set():
             # It had been given up, and torn down.
             return
+        try:
+            self._write_down(error)
+        finally:
+            self._finish()
+            del error
+
+    def _write_down(self, error: BaseException | None) -> None:
         was_open = self.opened
         if isinstance(error, anyio.get_cancelled_exc_class()):
             error = self._cancelled(error, was_open)
-        error = error or self.failure
-        if was_open and error is not None and self._is_gone(error):
+        error = self.failure if error is None else error
+        if was_open and error is not None and self.reason != BY_ITSELF and self._is_gone(error):
             lifespan_log(self, "its closing part could not reach the instrument", error)
             error = None
         self.failure = error
@@ -233,7 +278,6 @@ class Host(Hosted):
             lifespan_log(self, "its closing part failed", error, logging.ERROR)
         if was_open and error is not None and (self.reason is not None or self._leaving == 0):
             self._tell_later()
-        self._finish()
         del error
 
     def _cancelled(self, error: BaseException, was_open: bool) -> Exception | None:
@@ -279,10 +323,12 @@ def _in_words(error: BaseException) -> str:
     """What went wrong; of a group, in each of its parts."""
     if isinstance(error, BaseExceptionGroup):
         return ", ".join(_in_words(part) for part in error.exceptions)
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return shown(error)
 
 
-def _cancel(task: weakref.ref[asyncio.Task[Any]]) -> None:
+def _cancel(task: weakref.ref[asyncio.Task[Any]]) -> bool:
     known = task()
-    if known is not None:
-        known.cancel()
+    return known is not None and known.cancel()

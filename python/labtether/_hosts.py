@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from labtether._link import Link
 
 __all__ = [
+    "Blocked",
     "blocked",
+    "blocked_loop",
     "current_host",
     "enter_context",
     "host_of",
@@ -32,6 +34,7 @@ __all__ = [
     "set_up_links",
     "stop_for",
     "where",
+    "wholes",
 ]
 
 _host: ContextVar[Hosted | None] = ContextVar("labtether host", default=None)
@@ -41,8 +44,23 @@ _hosts: dict[int, weakref.ref[Hosted]] = {}
 Where = tuple[int, int]
 """A thread, and the loop that runs in it; 0: trio's."""
 
-blocked: ContextVar[Where | None] = ContextVar("labtether blocks", default=None)
-"""The loop that waits, by a blocking call, for the code that runs."""
+
+class Blocked:
+    """A blocking call: the loop that waits by it for the code that runs; None when it is over."""
+
+    __slots__ = ("where",)
+
+    def __init__(self, where: Where | None) -> None:
+        self.where = where
+
+
+blocked: ContextVar[Blocked | None] = ContextVar("labtether blocks", default=None)
+
+
+def blocked_loop() -> Where | None:
+    """The loop that waits, by a blocking call, for the code that runs."""
+    call = blocked.get()
+    return None if call is None else call.where
 
 
 def where() -> Where | None:
@@ -87,6 +105,11 @@ def live_hosts() -> list[Hosted]:
     return sorted(hosts, key=lambda host: host.key)
 
 
+def wholes() -> list[Hosted]:
+    """All that live, without those that are part of another, which closes them."""
+    return [host for host in live_hosts() if host.parent is None or host.parent.over.is_set()]
+
+
 def is_inside(number: int) -> bool:
     """Whether the code that runs belongs to the lifespan of that number, to one around it, or to one inside it.
     Called by Rust. Raises LinkClosed where it belongs to one that was torn down: what is open now is another's."""
@@ -124,7 +147,13 @@ async def stop_for(link: Link[Any], host: Hosted) -> bool:
         return False
     what = f"it was set up on the same port ({whole.place}), and is stopped for {link.name}"
     lifespan_log(whole, what, level=logging.INFO)
-    interrupt = await whole.leave()
+    if _core.is_blocking():
+        # No loop runs this: it waits on this thread, as whoever called it does.
+        from labtether._own_loop import leave
+
+        interrupt = leave(whole)
+    else:
+        interrupt = await whole.leave()
     if interrupt is not None:
         raise interrupt
     failure = whole.take_failure()

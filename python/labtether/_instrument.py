@@ -103,8 +103,7 @@ class Instrument(Shown):
         host = standing(self).host
         if host is None:
             return
-        interrupt = await host.leave()
-        _raise(host.take_failure() if interrupt is None else interrupt)
+        _raise(host.ended_with(await host.leave()))
 
     async def __aenter__(self) -> Self:
         ensure_started()
@@ -125,14 +124,13 @@ class Instrument(Shown):
         if host is None:
             return
         interrupt = await host.leave(error)
-        failure = host.take_failure()
-        if error is not None and failure is not None:
+        if error is not None and (failure := host.take_failure()) is not None:
             error.add_note(f"labtether: and {self.name} could not be closed properly: {host.problem}")
             if not isinstance(error, Exception):
                 # A cancellation may be dropped on its way, with its notes.
                 lifespan_log(host, "its closing part failed", failure, logging.ERROR)
-            failure = None
-        _raise(interrupt or failure)
+            del failure
+        _raise(host.ended_with(interrupt))
 
     # -- Looking -------------------------------------------------------------------------------------------------------
 
@@ -229,32 +227,42 @@ async def set_up(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) 
         host.check_process()
         if (current := current_host()) is not None and host in current.line():
             raise RuntimeError(f"{host.name} cannot be set up from inside its own lifespan")
-        if host.state == "opening" and not host.is_told:
+        if not host.opened and not host.is_told:
             await host.wait_entered()
             return
-        if host.state == "open" and instrument.state == "open":
+        if host.state == "open" and instrument.state == "open" and not host.is_told:
             host.keep()
             return
         interrupt = await host.leave()
         if interrupt is not None:
             raise interrupt
+        failure = host.take_failure()
+        if failure is not None:
+            lifespan_log(host, "its closing part failed", failure, logging.ERROR)
+            del failure
     await host.wait_entered()
 
 
 def begin(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> tuple[Host, bool]:
     """Begin its lifespan, in the loop that runs, if it has none. Its host, and whether that is new."""
+    host = standing(instrument).host
+    if host is not None and not host.over.is_set():
+        return host, False
+    made = _made(instrument, replace, kwargs)
     with _looking:
         host = standing(instrument).host
         if host is not None and not host.over.is_set():
             return host, False
-        return _begin(instrument, replace, kwargs), True
+        made.begin()
+        standing(instrument).host = made
+        return made, True
 
 
-def _begin(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> Host:
+def _made(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> Host:
     limit = check_seconds(instrument.close_timeout, "close_timeout", finite=True)
     if limit is None:
         raise TypeError("close_timeout is a number of seconds, not None")
-    host = Host(
+    return Host(
         instrument.name,
         type(instrument).__name__,
         _Lifespan(instrument, kwargs),
@@ -262,9 +270,6 @@ def _begin(instrument: Instrument, replace: bool, kwargs: dict[str, Any]) -> Hos
         replace=replace,
         place=calling_place(),
     )
-    host.begin()
-    standing(instrument).host = host
-    return host
 
 
 def _check_usable(instrument: Instrument, method: str) -> None:
@@ -285,8 +290,9 @@ def _check_usable(instrument: Instrument, method: str) -> None:
 def _why_closed(host: Host | None) -> str:
     if host is None:
         return "it is not set up; enter it with `async with`, or await its setup()"
-    if host.state != "closed":
-        return {"opening": "it is still being set up", "closing": "it is being stopped"}[host.state]
+    state = host.state
+    if state != "closed":
+        return "it is being stopped" if state == "closing" else "it is still being set up"
     ago = "" if host.ended is None else f" {_core.monotonic() - host.ended:.1f} s ago"
     if host.reason is not None:
         return f"{host.reason}{ago}{'' if host.problem is None else f' ({host.problem})'}; set it up again"

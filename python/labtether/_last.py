@@ -13,7 +13,7 @@ import anyio
 from labtether import _core
 from labtether._crowd import present
 from labtether._hosted import Hosted
-from labtether._hosts import live_hosts
+from labtether._hosts import live_hosts, wholes
 
 __all__ = ["close_all"]
 
@@ -26,7 +26,8 @@ def close_all() -> float:
     """Close everything that lives, for at most LIMIT seconds. Returns how long that took."""
     began, until = time.monotonic(), _core.monotonic() + LIMIT + LATE
     hosts = live_hosts()
-    for host in hosts:
+    for host in wholes():
+        # What is part of another is told by that.
         host.tell()
     here: dict[asyncio.AbstractEventLoop, list[Hosted]] = {}
     for host in hosts:

@@ -16,7 +16,7 @@ from labtether._errors import LinkClosed
 from labtether._face import calling_place, is_interactive
 from labtether._hosted import Hosted
 from labtether._hosting import Host
-from labtether._hosts import live_hosts, set_up_links, where
+from labtether._hosts import set_up_links, where, wholes
 from labtether._instrument import Instrument, begin, standing
 from labtether._link import Link
 from labtether._outcome import Failed, Outcome
@@ -41,7 +41,7 @@ async def setup(*things: Any, replace: bool | None = None) -> tuple[Any, ...]:
     """
     _check(things, "setup")
     ensure_started()
-    closed = [thing for thing in things if thing.state == "closed"]
+    closed = [thing for thing in things if thing.state in ("closed", "closing", "lost")]
     ours: list[tuple[Callable[[], Any], Host | None]]
     ours = [(thing.stop, None) for thing in closed if isinstance(thing, Link)]
     # One that has been begun is waited for, and not set up: it may have failed before it is waited for.
@@ -54,11 +54,15 @@ async def setup(*things: Any, replace: bool | None = None) -> tuple[Any, ...]:
                 if is_new:
                     ours.append((partial(_leave, host), host))
                     waits[id(thing)] = host.wait_entered
+                elif host.state in ("closing", "open"):
+                    # It ends, or is lost, and is set up anew.
+                    ours.append((thing.stop, None))
         await gather(*waits.values())
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             undone = await outcomes(*(leave for leave, _ in reversed(ours)))
         failed = {id(one): one for one in error.exceptions} if isinstance(error, BaseExceptionGroup) else {}
+        notes: list[str] = []
         for outcome, (_, left) in zip(undone, reversed(ours), strict=True):
             if not isinstance(outcome, Failed):
                 continue
@@ -66,13 +70,16 @@ async def setup(*things: Any, replace: bool | None = None) -> tuple[Any, ...]:
                 # The first failure ended the wait for this one, which had failed as well.
                 failed[id(outcome.error)] = outcome.error
             else:
-                error.add_note(f"labtether: and then, while it was undone: {outcome.error!r}")
-        if isinstance(error, BaseExceptionGroup) and len(failed) == 1:
-            single = error.exceptions[0]
-            raise single from single.__cause__
-        if isinstance(error, BaseExceptionGroup) and len(failed) > len(error.exceptions):
-            raise error.derive(list(failed.values())) from None
-        raise
+                notes.append(f"labtether: and then, while it was undone: {outcome.error!r}")
+        told = error
+        if isinstance(error, BaseExceptionGroup):
+            whole = error if len(failed) == len(error.exceptions) else error.derive(list(failed.values()))
+            told = whole.exceptions[0] if len(failed) == 1 else whole
+        for note in notes:
+            told.add_note(note)
+        if told is error:
+            raise
+        raise told from told.__cause__
     return things
 
 
@@ -88,21 +95,15 @@ async def stop(*things: Any) -> None:
         return
     ended: list[Outcome[Any]] = []
     try:
-        ended += await outcomes(*(partial(_leave, host) for host in reversed(_wholes())))
+        ended += await outcomes(*(partial(_leave, host) for host in reversed(wholes())))
     finally:
         with anyio.CancelScope(shield=True):
             ended += await outcomes(*(link.stop for link in present(set_up_links) if link.state != "closed"))
     _raise(_failures(ended))
 
 
-def _wholes() -> list[Hosted]:
-    """All that live, without those that are part of another, which closes them."""
-    return [host for host in live_hosts() if host.parent is None or host.parent.over.is_set()]
-
-
 async def _leave(host: Hosted) -> None:
-    interrupt = await host.leave()
-    error = interrupt or host.take_failure()
+    error = host.ended_with(await host.leave())
     if error is not None:
         raise error
 
@@ -170,10 +171,13 @@ class Lifecycle(Shown):
             return
         with self._lock:
             host = next((host for known, host in self._entered if known is entered and not host.over.is_set()), None)
-            self._entered = [(known, one) for known, one in self._entered if one is not host]
         if host is None:
             raise LinkClosed(f"{type(entered).__name__} was not entered here, or has been left")
-        await _leave(host)
+        try:
+            await _leave(host)
+        finally:
+            with self._lock:
+                self._entered = [(known, one) for known, one in self._entered if not one.over.is_set()]
 
     def tree(self) -> Tree:
         """Everything that is alive: instruments, nurseries, tasks that say what they do, links, threads, locks that are
@@ -203,7 +207,7 @@ class SyncLifecycle:
     def setup(self, *things: Any, replace: bool | None = None) -> tuple[Any, ...]:
         """See lt.setup."""
         _check(things, "setup")
-        closed = [thing for thing in things if thing.state == "closed"]
+        closed = [thing for thing in things if thing.state in ("closed", "lost")]
         try:
             done: tuple[Any, ...] = run_blocking(setup, *things, replace=replace)
         except Exception:
@@ -218,7 +222,7 @@ class SyncLifecycle:
     def stop(self, *things: Any) -> None:
         """See lt.stop. Raises RuntimeError in a thread whose running loop is needed."""
         _check(things, "stop")
-        known = [standing(thing).host for thing in things if isinstance(thing, Instrument)] if things else _wholes()
+        known = [standing(thing).host for thing in things if isinstance(thing, Instrument)] if things else wholes()
         hosts = [host for host in known if host is not None and not host.over.is_set()]
         for host in hosts:
             host.check_free(where())

@@ -15,10 +15,10 @@ from labtether import _core
 from labtether._asking import Asking
 from labtether._crowd import links
 from labtether._engine import ensure_started
-from labtether._errors import LinkBusy
+from labtether._errors import LinkBusy, LinkClosed
 from labtether._face import Message, is_interactive
 from labtether._framed import Framed
-from labtether._hosts import current_host, host_of, make_room, set_up_links, stop_for
+from labtether._hosts import current_host, host_of, live_hosts, make_room, set_up_links, stop_for
 from labtether._values import number
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ class Link(Asking[M]):
         host = current_host()
         replace = replace or (host is not None and any(one.replace for one in host.line()))
         fresh = self.state in ("closed", "lost")
+        if self.state == "closed":
+            # Whoever had opened it before has closed it, and does not close it again.
+            for other in live_hosts():
+                if other is not host:
+                    other.links.pop(self, None)
+            if host is None:
+                _core.belong_to(self._wire, 0)
         await self._opened(replace, once)
         if fresh and host is not None and not host.over.is_set():
             host.adopt(self)
@@ -76,15 +83,24 @@ class Link(Asking[M]):
             if once:
                 where = self._wire.set_up_at
                 raise LinkBusy(f"{self._name} is busy: it was set up {where}, and is entered once", link=self._name)
+            # Somebody else may be at it still.
+            await self._wired(replace, False)
+            if self not in shared:
+                raise self._closed("it was stopped while it was being set up")
             return
         # Before it is open, so that nobody closes it under us.
         shared.add(self)
         try:
             await self._wired(replace, False)
+            if self not in shared:
+                raise self._closed("it was stopped while it was being set up")
             self._wire.set_closed(False)
         except BaseException:
             shared.discard(self)
             raise
+
+    def _closed(self, why: str) -> LinkClosed:
+        return LinkClosed(f"{self._name} is closed: {why}", link=self._name)
 
     async def _wired(self, replace: bool, once: bool) -> None:
         if replace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from labtether._hosted import Hosted
     from labtether._nursery import Nursery
 
-__all__ = ["lifespan_log", "nursery_log", "replaced_log", "stays_log", "stuck_log"]
+__all__ = ["lifespan_log", "nursery_log", "replaced_log", "shown", "stays_log", "stuck_log"]
 
 _nursery = logging.getLogger("labtether.nursery")
 _lifespan = logging.getLogger("labtether.lifespan")
@@ -21,10 +22,11 @@ def nursery_log(nursery: Nursery, child: Handle[Any], error: BaseException) -> N
     """A child has failed. Its nursery raises that in the end; the log has it at once."""
     fields = {"nursery": nursery.name, "child": child.name, "situation": child.situation, "age": child.age}
     # Its text alone: whoever keeps the record must not keep the frames of the child, and a loop with them.
-    _nursery.info("%s failed in nursery %s: %s", child.name, nursery.name, _shown(error), extra=fields)
+    _nursery.info("%s failed in nursery %s: %s", child.name, nursery.name, shown(error), extra=fields)
 
 
-def _shown(error: BaseException) -> str:
+def shown(error: BaseException) -> str:
+    """Its repr; its kind alone where it cannot be shown."""
     try:
         return repr(error)
     except Exception:
@@ -34,8 +36,10 @@ def _shown(error: BaseException) -> str:
 
 def lifespan_log(host: Hosted, what: str, error: BaseException | None = None, level: int = logging.WARNING) -> None:
     """Something happened to a lifespan that nobody waits for."""
-    shown = "" if error is None else f": {_shown(error)}"
-    _lifespan.log(level, "%s: %s%s", host.name, what, shown, extra={"lifespan": host.name, "set_up": host.place})
+    text = "" if error is None else f": {shown(error)}"
+    with suppress(Exception):
+        # Somebody's filter or handler must not keep a lifespan from ending.
+        _lifespan.log(level, "%s: %s%s", host.name, what, text, extra={"lifespan": host.name, "set_up": host.place})
 
 
 def replaced_log(other: str, link: str) -> None:

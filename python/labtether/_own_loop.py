@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from labtether._blocking import SetUp, SyncExchange, SyncLink, SyncStream
 from labtether._engine import ensure_started
 from labtether._exchange import Exchange
 from labtether._hosted import Hosted
-from labtether._hosts import blocked, where
+from labtether._hosts import Blocked, blocked, where
 from labtether._link import Link
 from labtether._outcome import Kept
 from labtether._ports import port_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from labtether._instrument import Instrument
 
 __all__ = ["SyncInstrument", "own_loop", "run_blocking"]
+
+_log = logging.getLogger("labtether.lifespan")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -57,7 +60,12 @@ def _serve(loop: asyncio.AbstractEventLoop, begun: threading.Event) -> None:
     # Here and now, with all that stays.
     loop.call_soon(port_of, loop)
     loop.call_soon(begun.set)
-    loop.run_forever()
+    while True:
+        try:
+            loop.run_forever()
+        except BaseException as error:
+            # asyncio lets SystemExit and KeyboardInterrupt of a task through: the task has ended by it, and no other.
+            _log.error("a task in the loop of the instruments raised %s", type(error).__name__)
 
 
 def run_blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -83,6 +91,8 @@ def run_blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
         interrupt.__notes__ = []
         call.interrupt(interrupt)
         raise
+    finally:
+        call.blocks.where = None
     return call.kept.fetch()
 
 
@@ -90,7 +100,7 @@ def run_blocking(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
 class _Call:
     """One call that another thread waits for."""
 
-    __slots__ = ("_args", "_context", "_function", "_kwargs", "_loop", "_task", "_told", "kept", "over")
+    __slots__ = ("_args", "_context", "_function", "_kwargs", "_loop", "_task", "_told", "blocks", "kept", "over")
 
     def __init__(
         self,
@@ -105,7 +115,8 @@ class _Call:
         self._kwargs = kwargs
         self._context = copy_context()
         # Nothing that is done there may need the loop that waits here.
-        self._context.run(blocked.set, where())
+        self.blocks = Blocked(where())
+        self._context.run(blocked.set, self.blocks)
         self._task: asyncio.Task[None] | None = None
         self._told = False
         self.kept = Kept()
@@ -116,15 +127,19 @@ class _Call:
             self.over.set()
             return
         self._task = self._loop.create_task(self._run(), context=self._context)
+        # Also of a task that is cancelled before its first step.
+        self._task.add_done_callback(self._done)
 
     async def _run(self) -> None:
         try:
             self.kept.value = await self._function(*self._args, **self._kwargs)
         except BaseException as error:
+            # For whoever waits, and not for the loop.
             self.kept.error = error
-        finally:
-            self._task = None
-            self.over.set()
+
+    def _done(self, _task: asyncio.Task[None]) -> None:
+        self._task = None
+        self.over.set()
 
     def _cancel(self) -> None:
         self._told = True
@@ -169,7 +184,7 @@ class SyncInstrument(Shown, SetUp):
 
     def setup(self, *, replace: bool | None = None, **kwargs: Any) -> Self:
         """See Instrument.setup. It then lives in labtether's own event loop."""
-        closed = self._twin.state == "closed"
+        closed = self._twin.state in ("closed", "lost")
         self._set_up(run_blocking, self._twin.setup, undo=closed, replace=replace, **kwargs)
         return self
 
@@ -184,14 +199,11 @@ class SyncInstrument(Shown, SetUp):
         if host is None:
             return
         interrupt = leave(host, ending)
-        failure = host.take_failure()
-        if ending is not None and failure is not None:
+        if ending is not None and host.take_failure() is not None:
             ending.add_note(f"labtether: and {host.name} could not be closed properly: {host.problem}")
-            failure = None
-        if interrupt is not None:
-            raise interrupt
-        if failure is not None:
-            raise failure
+        error = host.ended_with(interrupt)
+        if error is not None:
+            raise error
 
     def __enter__(self) -> Self:
         self._set_up(run_blocking, self._twin.__aenter__, undo=True)
@@ -255,7 +267,8 @@ def blocking(value: Any) -> Any:
         return _iterated(value)
     if hasattr(value, "__aenter__") and not hasattr(value, "__enter__"):
         return _Entered(value)
-    return _blocking_method(value) if inspect.ismethod(value) else value
+    is_method = inspect.ismethod(value) or inspect.iscoroutinefunction(value)
+    return _blocking_method(value) if is_method else value
 
 
 def _blocking_method(method: Any) -> Callable[..., Any]:
@@ -263,9 +276,17 @@ def _blocking_method(method: Any) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return blocking(run_blocking(method, *args, **kwargs) if is_async else method(*args, **kwargs))
+        if is_async:
+            return blocking(run_blocking(method, *args, **kwargs))
+        value = method(*args, **kwargs)
+        # A decorator may have hidden that it is async.
+        return blocking(run_blocking(_awaited, value) if inspect.iscoroutine(value) else value)
 
     return call
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
 
 
 def _iterated(values: Any) -> Iterator[Any]:

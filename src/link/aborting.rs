@@ -76,11 +76,6 @@ impl Aborting {
         self.since
     }
 
-    /// The abort, if it is still to be written.
-    pub(super) fn unwritten(&self) -> Option<&Abort> {
-        (!self.written).then_some(&self.abort)
-    }
-
     /// What is known of it without an answer to the abort itself.
     fn so_far(&self) -> Effect {
         self.answered.unwrap_or(if self.is_query || !self.owed.is_empty() {
@@ -176,9 +171,14 @@ impl Conversation {
             None => false,
         };
         if is_whole {
+            // What a query is owed comes last, behind what is owed to others.
+            let is_others = aborting.is_query && aborting.owed.len() > 1;
             let tells =
                 aborting.is_query || matches!(aborting.owed.front(), Some(Owed::Message { until: Some(_), .. }));
             aborting.owed.pop_front();
+            if is_others {
+                return false;
+            }
             let said_no = error.is_some_and(|error| error.is_match(body));
             if said_no || tells {
                 aborting.answered = Some(if said_no { Effect::Halted } else { Effect::RanToCompletion });

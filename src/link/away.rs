@@ -90,6 +90,11 @@ impl Conversation {
             let until = now.moment + self.rules.limit + self.rules.drain;
             Debt { owed: VecDeque::new(), command, until, at_most: until, unwritten: false }
         });
+        if self.made_way.is_some() {
+            // Nobody waits for it to come back.
+            failed.append(&mut again);
+            failed.extend(self.queue.take_all());
+        }
         for mut job in again.into_iter().rev() {
             // Its patience begins anew.
             job.asked = now.moment;
@@ -139,6 +144,11 @@ impl Conversation {
     /// It is ready.
     pub fn open_to_all(&mut self) {
         self.access = Access::All;
+    }
+
+    /// Whether there is nothing to say anything to.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.access, Access::Nobody { .. })
     }
 
     /// Whether everybody may ask.

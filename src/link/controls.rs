@@ -29,6 +29,8 @@ pub(super) struct Doing {
     begun: bool,
     /// Its asker has left.
     left: bool,
+    /// What its asker is told, where it was stopped for somebody else.
+    told: Option<LinkError>,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl Conversation {
             Task::Now(control) => (Step::Act(control), None, Duration::ZERO),
         };
         let deadline = now.moment + job.limit;
-        let doing = Doing { job: Some(job), deadline, step, next, hold, begun: false, left: false };
+        let doing = Doing { job: Some(job), deadline, step, next, hold, begun: false, left: false, told: None };
         self.controls.push_back(doing);
     }
 
@@ -66,7 +68,7 @@ impl Conversation {
     pub(super) fn reset_by_break(&mut self, hold: Duration, now: Stamp) {
         let deadline = now.moment + self.rules.limit + hold;
         let (step, next) = (Step::Drain, Some(Control::Break(true)));
-        self.controls.push_back(Doing { job: None, deadline, step, next, hold, begun: false, left: false });
+        self.controls.push_back(Doing { job: None, deadline, step, next, hold, begun: false, left: false, told: None });
         self.current = Some(Current::Control);
     }
 
@@ -143,6 +145,9 @@ impl Conversation {
             self.current = None;
         }
         match doing.job {
+            Some(job) if doing.told.is_some() => {
+                self.give(job, doing.told.map_or(verdict, Err), now.moment);
+            }
             Some(job) if doing.left => {
                 let effect = match (doing.begun, doing.hold.is_zero()) {
                     (false, _) => Effect::NeverStarted,
@@ -190,6 +195,20 @@ impl Conversation {
             }
         }
         true
+    }
+
+    /// Those that `is_it` says are over as soon as they can be; their askers get `error`.
+    pub(super) fn stop_controls(&mut self, is_it: impl Fn(&Job) -> bool, error: &LinkError, now: Stamp) {
+        let mut ids = Vec::new();
+        for doing in &mut self.controls {
+            if let Some(job) = doing.job.as_ref().filter(|job| is_it(job)) {
+                ids.push(job.id);
+                doing.told = Some(error.clone());
+            }
+        }
+        for id in ids {
+            self.leave_control(id, now);
+        }
     }
 
     pub(super) fn controls_deadline(&self) -> Moment {

@@ -19,6 +19,7 @@ impl Conversation {
     /// Nobody has the line, waits for it, or is owed something.
     fn is_free(&self) -> bool {
         self.is_open_to_all()
+            && self.made_way.is_none()
             && self.current.is_none()
             && self.queue.is_empty()
             && self.debt.is_none()

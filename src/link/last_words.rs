@@ -38,15 +38,22 @@ impl Conversation {
     /// What is to be said at the end of the session, which waits for no answers: what stops all that was begun and can be stopped, and
     /// then `park`.
     pub fn last_words(&mut self, park: Option<&Bytes>, now: Stamp) -> LastWords {
+        let cleared_at = now.moment + BEFORE_CUTTING;
+        if self.is_away() {
+            return LastWords { begun: Bytes::new(), last: Bytes::new(), moves: false, cleared_at };
+        }
         // Raw bytes have no frame to keep whole.
-        let front = self.output.front().filter(|frame| frame.is_begun() && !frame.is_raw());
-        let begun = front.map_or_else(Bytes::new, |frame| frame.rest.clone());
-        let moves = front.is_some_and(|frame| matches!(frame.owner, Owner::Abort));
-        let (begun, mut last) = if moves { (Bytes::new(), BytesMut::from(begun)) } else { (begun, BytesMut::new()) };
+        let front = self.output.front().filter(|frame| frame.is_begun());
+        let moves = front.is_some_and(|frame| frame.urgent && !matches!(frame.owner, Owner::Send(_)));
+        let begun = front.filter(|frame| !moves && !frame.is_raw());
+        let begun = begun.map_or_else(Bytes::new, |frame| frame.rest.clone());
+        let mut last = BytesMut::new();
+        self.output.aborts().for_each(|frame| last.extend_from_slice(&frame.rest));
         let current = match &self.current {
             Some(Current::Query(asked)) if asked.started.is_some() => asked.job.abort(),
-            Some(Current::Talk(talk)) if talk.started.is_some() => talk.abort.as_deref(),
-            Some(Current::Abort(aborting)) if !moves => aborting.unwritten(),
+            Some(Current::Talk(talk)) if talk.started.is_some() || self.output.is_sending(talk.id) => {
+                talk.abort.as_deref()
+            }
             _ => None,
         };
         for abort in self.flights.aborts().into_iter().chain(current) {
@@ -56,7 +63,7 @@ impl Conversation {
             self.trace.note(now, "what was under way is aborted, and its answer not awaited");
         }
         last.extend_from_slice(park.map_or(&[], |park| park));
-        LastWords { begun, last: last.freeze(), moves, cleared_at: now.moment + BEFORE_CUTTING }
+        LastWords { begun, last: last.freeze(), moves, cleared_at }
     }
 }
 

@@ -47,7 +47,9 @@ impl Conversation {
         }
         let effect = talk.effect(ending);
         if let Some(abort) = talk.abort.take_if(|_| ending != Ending::Clean && effect != Effect::NeverStarted) {
-            let mut aborting = Aborting::new(job, *abort, talk.owed, Told::Effect);
+            let mut owed = self.take_owed_to_others();
+            owed.extend(talk.owed);
+            let mut aborting = Aborting::new(job, *abort, owed, Told::Effect);
             aborting.started = talk.started;
             self.begin_abort(aborting, now);
             return self.hear(now);
@@ -106,7 +108,7 @@ impl Conversation {
             return;
         }
         let unwritten = self.output.has_orphan();
-        self.debt = Some(Debt { owed: talk.owed, command: talk.command, until, at_most: until, unwritten });
+        self.owe(Debt { owed: talk.owed, command: talk.command, until, at_most: until, unwritten });
     }
 
     fn over(&mut self, job: Job, now: Stamp) {

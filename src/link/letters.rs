@@ -48,6 +48,8 @@ impl Conversation {
         }
         if let Sink::Ticket(_) = &job.reply
             && !matches!(job.what, What::Leave(_) | What::Send { urgent: true, .. })
+            // It is in the log; the parking comes first.
+            && self.made_way.is_none()
             && let Some(error) = self.background.take()
         {
             return self.give(job, Err(error), now.moment);

@@ -2,9 +2,11 @@
 //!
 //! # Invariants
 //! 1. Whoever else waits is told that the instrument is being stopped, and what had an abort is aborted first.
-//! 2. What is owed to somebody else is not waited for: what the lifespan asks is written at once, and the first reply is theirs.
+//! 2. What is owed to somebody else is not waited for: what the lifespan asks is written at once, and the first replies are theirs. Only
+//!    where no more come for a quarter of its own time, one to three drains, is the last of them its own.
 //! 3. What a child of the lifespan had begun has a drain's time to end.
 
+use std::collections::VecDeque;
 use std::mem::take;
 use std::sync::Arc;
 
@@ -34,6 +36,12 @@ pub(super) struct Held {
     until: Moment,
 }
 
+/// An instrument that hangs has forgotten what it was asked before, and answers only this: then the wait for more is in vain. How long
+/// an answer may take at all its asker knows.
+const OF_ITS_TIME: u32 = 4;
+/// But whoever stops an instrument that hangs does not want to wait.
+const DRAINS: u32 = 3;
+
 fn is_others(job: &Job) -> bool {
     job.asker == Asker::Anyone
 }
@@ -61,6 +69,8 @@ impl Conversation {
         let error = self.stopping(self.nothing_known(now));
         self.polls.make_way(&error);
         let mut told = self.queue.take_those(is_others);
+        told.extend(self.output.take_waiting(is_others));
+        self.stop_controls(is_others, &error, now);
         for waits in [&mut self.reads, &mut self.unasked.receives] {
             let (others, own): (Vec<Waiting>, Vec<Waiting>) =
                 take(waits).into_iter().partition(|waiting| is_others(&waiting.job));
@@ -93,11 +103,26 @@ impl Conversation {
         self.queue.iter().find(|job| job.asker == Asker::Lifespan)
     }
 
-    /// A reply that was owed to others has come: it may be all that comes.
+    /// A lifespan asks although something is owed: of what is to come without being asked for nobody knows how much it is.
+    pub(super) fn owe_only_what_can_be_counted(&mut self) {
+        if let (Some(_), Some(debt)) = (&self.made_way, &mut self.debt) {
+            debt.owed.retain(|owed| !matches!(owed, Owed::Anything));
+            self.debt.take_if(|debt| debt.owed.is_empty());
+        }
+    }
+
+    /// What is owed to others, by a debt that is now part of something else.
+    pub(super) fn take_owed_to_others(&mut self) -> VecDeque<Owed> {
+        self.debt.take().map_or_else(VecDeque::new, |debt| debt.owed)
+    }
+
+    /// The last reply that was owed to others has come: it may be all that comes.
     pub(super) fn hold(&mut self, body: &Bytes, at: Stamp) {
-        if let (Some(_), Some(Current::Query(asked))) = (&self.made_way, &self.current) {
-            let (id, heard) = (asked.job.id, Heard { body: body.clone(), at });
-            self.held = Some(Held { id, heard, until: asked.deadline.min(at.moment + self.rules.drain) });
+        let is_last = self.debt.as_ref().is_some_and(|debt| debt.owed.len() == 1);
+        if let (Some(_), Some(Current::Query(asked)), true) = (&self.made_way, &self.current, is_last) {
+            let span = (asked.job.limit / OF_ITS_TIME).clamp(self.rules.drain, self.rules.drain * DRAINS);
+            let until = asked.deadline.min(at.moment + span);
+            self.held = Some(Held { id: asked.job.id, heard: Heard { body: body.clone(), at }, until });
         }
     }
 

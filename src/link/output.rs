@@ -127,9 +127,32 @@ impl Output {
         sends.filter(|sending| sending.started.is_none())
     }
 
+    /// The sends that wait for the line, and are not urgent.
+    pub(super) fn take_waiting(&mut self, is_it: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let mut taken = Vec::new();
+        for frame in std::mem::take(&mut self.frames) {
+            let waits = !frame.urgent && !frame.is_begun();
+            match frame.owner {
+                Owner::Send(sending) if waits && is_it(&sending.job) => taken.push(sending.job),
+                owner => self.frames.push_back(Frame { owner, ..frame }),
+            }
+        }
+        taken
+    }
+
+    /// What was to go before everything else, but for what somebody sends.
+    pub(super) fn aborts(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().filter(|frame| frame.urgent && !matches!(frame.owner, Owner::Send(_)))
+    }
+
     /// Whether a frame is on its way out whose asker has left.
     pub(super) fn has_orphan(&self) -> bool {
         self.frames.iter().any(|frame| matches!(frame.owner, Owner::Nobody))
+    }
+
+    /// Whether a send of exchange `talk` was begun.
+    pub(super) fn is_sending(&self, talk: u64) -> bool {
+        self.sends().any(|sending| sending.job.talk == Some(talk) && sending.started.is_some())
     }
 
     /// The sends of exchange `talk`.

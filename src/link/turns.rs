@@ -120,9 +120,11 @@ impl Conversation {
         }
         let Some(job) = self.queue.remove(id) else { return };
         // Half a message is the beginning of somebody's reply, where others are in flight.
-        if expects_reply(&job) && self.flights.is_empty() {
+        // So it is where a lifespan asks although others are owed one.
+        if expects_reply(&job) && self.flights.is_empty() && self.debt.is_none() {
             self.set_aside(now);
         }
+        self.owe_only_what_can_be_counted();
         match &job.what {
             What::Query(question) => {
                 question.framing.attend(&self.ring);
@@ -208,7 +210,7 @@ impl Conversation {
                 self.owe_echoes();
                 let owed = VecDeque::from([owed_reply]);
                 let unwritten = begun.is_some();
-                self.debt = Some(Debt { owed, command: Some(command), until, at_most: until, unwritten });
+                self.owe(Debt { owed, command: Some(command), until, at_most: until, unwritten });
                 Effect::Unconfirmed
             }
         };
@@ -239,7 +241,8 @@ impl Conversation {
         drop(self.output.withdraw(asked.job.id));
         let What::Query(question) = &asked.job.what else { return };
         let Some(abort) = question.abort.clone() else { return };
-        let owed = VecDeque::from([Owed::reply_to(question)]);
+        let mut owed = self.take_owed_to_others();
+        owed.push_back(Owed::reply_to(question));
         self.begin_abort(Aborting::of_query(*asked, abort, owed, told), now);
     }
 
@@ -279,6 +282,7 @@ impl Conversation {
             }
             // What was left of it is gone, and so may its answer be.
             Some(Owner::Nobody) if self.debt.as_ref().is_some_and(|debt| debt.unwritten) => {
+                self.debt = None;
                 self.owe_anything(self.rules.drain, now.moment);
             }
             Some(Owner::Resync | Owner::Abort | Owner::Nobody) | None => {}
@@ -291,7 +295,20 @@ impl Conversation {
     pub(super) fn owe_anything(&mut self, span: Duration, now: Moment) {
         let owed = VecDeque::from([Owed::Anything]);
         let (until, at_most) = (now + span, now + span.max(self.rules.drain));
-        self.debt = Some(Debt { owed, command: None, until, at_most, unwritten: self.output.has_orphan() });
+        self.owe(Debt { owed, command: None, until, at_most, unwritten: self.output.has_orphan() });
+    }
+
+    /// Something more is owed, behind what is.
+    pub(super) fn owe(&mut self, more: Debt) {
+        let Some(debt) = &mut self.debt else {
+            self.debt = Some(more);
+            return;
+        };
+        debt.owed.extend(more.owed);
+        debt.command = more.command.or(debt.command.take());
+        debt.until = debt.until.max(more.until);
+        debt.at_most = debt.at_most.max(more.at_most);
+        debt.unwritten |= more.unwritten;
     }
 
     /// The answer to something that was sent.
