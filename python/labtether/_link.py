@@ -87,6 +87,7 @@ class Link(Asking[M]):
             await self._wired(replace, False)
             if self not in shared:
                 raise self._closed("it was stopped while it was being set up")
+            self._wire.set_closed(False)
             return
         # Before it is open, so that nobody closes it under us.
         shared.add(self)
