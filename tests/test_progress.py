@@ -251,3 +251,18 @@ async def test_where_it_is_held_the_end_and_an_error_close_it_at_once() -> None:
             _ = [part async for part in failing]
     assert [bar.closed for bar in bars] == [1, 1]
     assert repr(held) == repr(failing) == "<Progress over 1>"
+
+
+async def test_a_bar_that_cannot_be_closed_does_not_take_the_place_of_what_came() -> None:
+    class Stuck(Bar):
+        def close(self) -> None:
+            raise OSError("the terminal is gone")
+
+    async def fail() -> AsyncIterator[str]:
+        yield PARTS[1]
+        raise Oops
+
+    with pytest.raises(Oops) as raised:
+        async for _ in lt.progress(fail(), total=100, bar=Stuck):
+            assert bars
+    assert any("the terminal is gone" in note for note in raised.value.__notes__)

@@ -288,3 +288,13 @@ def test_nobody_pays_for_displays_who_does_not_look() -> None:
         print(sorted(name for name in sys.modules if "_show." in name or name in ("matplotlib", "IPython", "tqdm")))
     """)
     assert seen.stdout.strip() == "[]"
+
+
+def test_a_value_that_cannot_be_shown_has_a_page() -> None:
+    class Shy:
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    forms = bundle(lt.Ok(Shy()))
+    assert "ZeroDivisionError" in forms["text/plain"]
+    assert "ZeroDivisionError" in forms["text/html"]

@@ -244,6 +244,12 @@ def test_it_is_drawn_without_formulas_on_a_ground_that_is_not_there() -> None:
     assert first[3] == 0
 
 
+@pytest.mark.leaves_open("matplotlib keeps its fonts open")
+def test_marks_of_overrange_are_left_out_of_the_picture() -> None:
+    png = drawn(([0.0, 1.0, 2.0], [(1.0, 9.9e37, 2.0), (1e308, -1e308, 1e308)]), "V")
+    assert [kind for kind, _ in chunks(png)][0] == b"IHDR"
+
+
 def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The parts of a PNG."""
     at = 8
@@ -301,4 +307,23 @@ except lt.LinkClosed as error:
     assert "scale is closed: set it up before it is watched" in str(error), error
 else:
     assert False
+""")
+
+
+def test_parse_may_stop_it(kernel: Kernel) -> None:
+    kernel.run(BALANCE)
+    kernel.run("""
+import time
+def parse(text):
+    if p.count >= 2:
+        p.stop()
+    return lt.number(text)
+p = scale.watch('SI', every=0.05, parse=parse)
+""")
+    kernel.run("""
+began = time.monotonic()
+while p.state == "live" or p._thread.is_alive():
+    assert time.monotonic() - began < 30
+    time.sleep(0.01)
+assert (p.state, p.error) == ("stopped", None), (p.state, p.error)
 """)

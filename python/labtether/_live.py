@@ -71,10 +71,14 @@ class Live(abc.ABC):
         Raises CleanupTimeout if the notebook does not take the last picture within two seconds.
         """
         self._end("stopped")
-        if self._thread is not threading.current_thread() and self._thread.ident is not None:
+        if not self._is_own_thread() and self._thread.ident is not None:
             self._thread.join(PATIENCE)
             if self._thread.is_alive():
                 raise CleanupTimeout(f"{self!r} is still being drawn", stuck=[self._thread.name])
+
+    def _is_own_thread(self) -> bool:
+        """Whether a thread of its own runs this, which cannot wait for its own end."""
+        return self._thread is threading.current_thread()
 
     def __enter__(self) -> Self:
         return self
@@ -92,9 +96,12 @@ class Live(abc.ABC):
     async def _until_over(self) -> None:
         try:
             await self._over.wait()
-        except BaseException:
+        except BaseException as error:
             self._end("interrupted")
-            self.stop()
+            try:
+                self.stop()
+            except CleanupTimeout as stuck:
+                error.add_note(f"labtether: {stuck}")
             raise
         if self._error is not None:
             raise self._error

@@ -79,6 +79,10 @@ class Plot(Live):
         """How many readings there were, those that are not kept any more among them."""
         return self._count
 
+    def _is_own_thread(self) -> bool:
+        # `parse` may stop it.
+        return super()._is_own_thread() or self._reader is threading.current_thread()
+
     def _begin(self) -> None:
         super()._begin()
         self._reader.start()
@@ -201,7 +205,7 @@ def _numbers(value: Any, asked: str) -> tuple[float, ...]:
     several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict))
     try:
         numbers = tuple(float(one) for one in value) if several else (float(value),)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or isinstance(value, (str, bytes)):
         raise TypeError(f"a plot takes a number or several; parse made {value!r:.60} of a reply to {asked}")

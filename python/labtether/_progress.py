@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, Generic, Self, TypeVar, final
 
@@ -38,8 +39,8 @@ def progress(
     if total is not None:
         if isinstance(total, bool) or not isinstance(total, (int, float)):
             raise TypeError(f"total is a number, not {type(total).__name__}")
-        if not 0 < total < math.inf:
-            raise ValueError(f"total is more than 0, and finite: {total}")
+        if not 0 < total < sys.float_info.max:
+            raise ValueError("total is more than 0, and finite")
     if not callable(parse):
         raise TypeError(f"parse is a function, not {type(parse).__name__}")
     return Progress(parts, total, parse, _bar_maker(bar, total, desc))
@@ -78,8 +79,14 @@ class Progress(Generic[T]):
                 self._bar = self._make()
             part = await anext(self._parts)
             self._move(part)
-        except BaseException:
+        except StopAsyncIteration:
             self._close()
+            raise
+        except BaseException as error:
+            try:
+                self._close()
+            except Exception as failure:
+                error.add_note(f"labtether: and the bar could not be closed: {failure!r}")
             raise
         return part
 

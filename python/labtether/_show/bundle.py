@@ -17,7 +17,7 @@ from labtether._outcome import Cancelled, Failed, Ok
 from labtether._own_loop import SyncInstrument
 from labtether._show.links import instrument_html, link_html, trace_html
 from labtether._show.markup import Html
-from labtether._show.scopes import handle_html, lifecycle_html, nursery_html, outcome_html
+from labtether._show.scopes import handle_html, lifecycle_html, nursery_html, outcome_html, repr_of
 from labtether._show.sharing import channel_html, event_html, places_html
 from labtether._show.trees import tree_html
 from labtether._sync import Event, Lock, Semaphore, Slots, SyncBlock, SyncEvent
@@ -33,7 +33,7 @@ def bundle_of(
     thing: object, include: Container[str] | None = None, exclude: Container[str] | None = None
 ) -> dict[str, Any]:
     """What IPython asks of `_repr_mimebundle_`: each form by its MIME type."""
-    text = str(thing) if isinstance(thing, Tree | Trace) else repr(thing)
+    text = str(thing) if isinstance(thing, Tree | Trace) else repr_of(thing)
     forms: dict[str, Any] = {"text/plain": text, "text/html": str(html_of(thing))}
     if isinstance(thing, Tree):
         forms[TREE] = thing.to_dict()

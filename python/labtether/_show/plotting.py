@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,6 +28,9 @@ _IMAGE = f"width:100%;max-width:{WIDTH * DOTS / 1.5:.0f}px;display:block"
 _FEW = 60
 """Up to so many readings are marked one by one."""
 
+OVERRANGE = 1e30
+"""Instruments say 9.9e37 (SCPI) and the like where they have no value."""
+
 Series = tuple[Sequence[float], Sequence[Sequence[float]]]
 """The times in seconds, and the values of each line."""
 
@@ -41,7 +45,9 @@ def drawn(series: Series, ylabel: str) -> bytes:
     for number, values in enumerate(lines):
         mark = "." if len(times) <= _FEW else ""
         colour = _LINES[number % len(_LINES)]
-        axes.plot(times, values, color=colour, linewidth=1.4, marker=mark, label=f"{number + 1}")
+        # Marks of overrange are no values, and no axis reaches that far.
+        shown = [value if abs(value) < OVERRANGE else math.nan for value in values]
+        axes.plot(times, shown, color=colour, linewidth=1.4, marker=mark, label=f"{number + 1}")
     # A `$` in a command is no formula.
     axes.set_xlabel("time [s]", color=_GREY)
     axes.set_ylabel(ylabel, color=_GREY, parse_math=False)

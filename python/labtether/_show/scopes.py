@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from labtether._lifecycle import Lifecycle
     from labtether._nursery import Nursery
 
-__all__ = ["handle_html", "lifecycle_html", "nursery_html", "outcome_html"]
+__all__ = ["handle_html", "lifecycle_html", "nursery_html", "outcome_html", "repr_of"]
 
 LONG = 2000
 """So many characters of a value or an error are shown at most."""
@@ -66,7 +66,7 @@ def _ending(outcome: Ok[Any] | Failed | Cancelled) -> tuple[str, Html | None, Ht
     took = ("took", seconds(outcome.elapsed))
     match outcome:
         case Ok(value):
-            return "returned", facts([("value", mono(shortened(_repr(value), LONG))), took]), None
+            return "returned", facts([("value", mono(shortened(repr_of(value), LONG))), took]), None
         case Failed(error):
             return "failed", facts([took]), joined(_failure(error))
         case Cancelled(reason, effects):
@@ -95,7 +95,8 @@ def _said(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _repr(value: object) -> str:
+def repr_of(value: object) -> str:
+    """Its repr, also where that fails."""
     try:
         return repr(value)
     except Exception as error:
