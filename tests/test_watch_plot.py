@@ -247,7 +247,7 @@ def test_it_is_drawn_without_formulas_on_a_ground_that_is_not_there() -> None:
 @pytest.mark.leaves_open("matplotlib keeps its fonts open")
 def test_marks_of_overrange_are_left_out_of_the_picture() -> None:
     png = drawn(([0.0, 1.0, 2.0], [(1.0, 9.9e37, 2.0), (1e308, -1e308, 1e308)]), "V")
-    assert [kind for kind, _ in chunks(png)][0] == b"IHDR"
+    assert next(kind for kind, _ in chunks(png)) == b"IHDR"
 
 
 def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
