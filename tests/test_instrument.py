@@ -1,7 +1,7 @@
 """`lt.Instrument`: one lifespan gives `async with`, setup, stop, states and errors that name the instrument (law 6)."""
 
 import pickle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -9,13 +9,10 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
-from support.scales import Balance, Scale, Watchful, balance
+from support.balances import told
+from support.scales import Balance, Scale, Watchful
 
-
-@pytest.fixture
-def told() -> Iterator[ScriptedInstrument]:
-    with balance() as told:
-        yield told
+__all__ = ["told"]
 
 
 async def test_a_block_readies_the_instrument_and_parks_it(told: ScriptedInstrument) -> None:

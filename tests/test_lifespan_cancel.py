@@ -1,7 +1,7 @@
 """Cancelled at every await: a setup leaves nothing, a block is parked, a stop goes on (laws 1, 2 and 6)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import anyio
@@ -10,19 +10,16 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
+from support.balances import told
 from support.scales import Scale, balance
+
+__all__ = ["told"]
 
 Moment = tuple[int, int]
 
 MOMENTS: list[Moment] = [(stage, turns) for stage in range(4) for turns in range(16)]
 """When the cancellation comes: so many turns of the loop after the instrument has heard so many commands, or after the
 work has ended before that."""
-
-
-@pytest.fixture
-def told() -> Iterator[ScriptedInstrument]:
-    with balance() as told:
-        yield told
 
 
 async def cut_short(

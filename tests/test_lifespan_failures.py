@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,13 +13,10 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
-from support.scales import Balance, Scale, balance
+from support.balances import told
+from support.scales import Balance, Scale
 
-
-@pytest.fixture
-def told() -> Iterator[ScriptedInstrument]:
-    with balance() as told:
-        yield told
+__all__ = ["told"]
 
 
 class Unspeakable(Exception):

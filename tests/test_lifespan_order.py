@@ -5,7 +5,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -15,13 +15,10 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
-from support.scales import Scale, balance
+from support.balances import told
+from support.scales import Scale
 
-
-@pytest.fixture
-def told() -> Iterator[ScriptedInstrument]:
-    with balance() as told:
-        yield told
+__all__ = ["told"]
 
 
 class Station(lt.Instrument):

@@ -1,6 +1,6 @@
 """Two on one port: the one that is idle makes room for the next, with its parking, where that is allowed."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -8,13 +8,10 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument, script
-from support.scales import Scale, balance
+from support.balances import told
+from support.scales import Scale
 
-
-@pytest.fixture
-def told() -> Iterator[ScriptedInstrument]:
-    with balance() as told:
-        yield told
+__all__ = ["told"]
 
 
 async def test_an_idle_one_on_the_same_port_is_replaced_if_that_is_allowed(

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,19 +13,10 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
-from support.scales import Balance, Scale, Watchful, balance
+from support.balances import other, told
+from support.scales import Balance, Scale, Watchful
 
-
-@pytest.fixture
-def told() -> Iterator[ScriptedInstrument]:
-    with balance() as told:
-        yield told
-
-
-@pytest.fixture
-def other() -> Iterator[ScriptedInstrument]:
-    with balance("other") as told:
-        yield told
+__all__ = ["other", "told"]
 
 
 @asynccontextmanager

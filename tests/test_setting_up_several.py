@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -11,19 +11,10 @@ import pytest
 
 import labtether as lt
 from labtether.testing import ScriptedInstrument
-from support.scales import Scale, balance
+from support.balances import other, told
+from support.scales import Scale
 
-
-@pytest.fixture
-def told() -> Iterator[ScriptedInstrument]:
-    with balance() as told:
-        yield told
-
-
-@pytest.fixture
-def other() -> Iterator[ScriptedInstrument]:
-    with balance("other") as told:
-        yield told
+__all__ = ["other", "told"]
 
 
 class Bad(lt.Instrument):
