@@ -170,7 +170,8 @@ class Host(Hosted):
                 raise
             except BaseException as error:
                 if not self._is_loops_end(error):
-                    self.reason = BY_ITSELF
+                    if not self._told.is_set():
+                        self.reason = BY_ITSELF
                     return error
                 around = self.parent
                 if around is None or around.over.is_set() or around.where != self.where:

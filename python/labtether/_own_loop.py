@@ -60,7 +60,7 @@ def _serve(loop: asyncio.AbstractEventLoop, begun: threading.Event) -> None:
     # Here and now, with all that stays.
     loop.call_soon(port_of, loop)
     loop.call_soon(begun.set)
-    while True:
+    while not loop.is_closed():
         try:
             loop.run_forever()
         except BaseException as error:
